@@ -1,0 +1,50 @@
+//! What the tests of the two libraries need and no ordinary command offers.
+//!
+//! ```text
+//! linx_harness hold [--net] [--mount] [--pid] [--user]
+//! linx_harness seccomp NAME=ERRNO[,NAME=ERRNO...] -- COMMAND [ARGUMENT...]
+//! linx_harness race A B
+//! linx_harness socket PID FD
+//! ```
+
+mod errno;
+mod hold;
+mod lifetime;
+mod race;
+mod seccomp;
+mod socket;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What a subcommand comes to. Its error is for a person to read.
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// The exit status of a failure of the harness itself, as `env(1)` has it: no command under it
+/// is likely to use it.
+const FAILED: u8 = 125;
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1).collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("linx_harness: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(arguments: Vec<String>) -> Outcome {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["hold", options @ ..] => hold::run(options),
+        ["seccomp", rules, "--", command @ ..] => seccomp::run(rules, command),
+        ["race", a, b] => race::run(a, b),
+        ["socket", pid, fd] => socket::run(pid.parse()?, fd.parse()?),
+        _ => Err(
+            "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
+                  race A B | socket PID FD"
+                .into(),
+        ),
+    }
+}
