@@ -1,0 +1,63 @@
+//! Strings as the kernel reads them.
+
+use std::ffi::CString;
+
+use nix::unistd::{SysconfVar, sysconf};
+
+/// Why bytes do not make a C string.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CStringError {
+    /// They hold a NUL byte, where the kernel would stop reading.
+    Nul,
+    /// There is no memory for a copy.
+    NoMemory,
+}
+
+/// The page size of this machine in bytes: `mount(2)` reads that much of its `data`, and cuts the rest.
+pub(crate) fn page_size() -> usize {
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| size.try_into().ok()).unwrap_or(4096)
+}
+
+/// Copies bytes into a C string.
+///
+/// The copy has an end: the kernel refuses a path, a source or a type of 4096 bytes (`PATH_MAX`) and this crate refuses
+/// options of a page, so a string that is longer than both is refused as well when it is cut just behind. A caller's
+/// binary of a gigabyte thus costs a look for a NUL, no memory.
+///
+/// # Errors
+/// A NUL byte anywhere in `bytes`; no memory.
+pub fn c_string(bytes: &[u8]) -> Result<CString, CStringError> {
+    if bytes.contains(&0) {
+        return Err(CStringError::Nul);
+    }
+    let longest = page_size().max(libc::PATH_MAX as usize).saturating_add(1);
+    let read = bytes.get(..longest).unwrap_or(bytes);
+
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(read.len().saturating_add(1)).map_err(|_| CStringError::NoMemory)?;
+    copy.extend_from_slice(read);
+    copy.push(0);
+    CString::from_vec_with_nul(copy).map_err(|_| CStringError::Nul)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nul_byte_is_refused_wherever_it_stands() {
+        let far = [vec![b'x'; 100_000], vec![0]].concat();
+        for bytes in [&b"\0"[..], b"a\0b", b"a\0", &far] {
+            assert_eq!(c_string(bytes), Err(CStringError::Nul));
+        }
+    }
+
+    #[test]
+    fn a_string_keeps_its_bytes_up_to_where_the_kernel_refuses_it() {
+        assert_eq!(c_string(b"").unwrap().as_bytes(), b"");
+        assert_eq!(c_string(b"/\xff").unwrap().as_bytes(), b"/\xff");
+        let kept = page_size().max(4096);
+        assert_eq!(c_string(&vec![b'x'; kept]).unwrap().as_bytes().len(), kept);
+        assert_eq!(c_string(&vec![b'x'; 1 << 20]).unwrap().as_bytes().len(), kept + 1);
+    }
+}

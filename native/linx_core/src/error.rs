@@ -1,0 +1,109 @@
+//! What can go wrong: a stage of a call, and the errno of the system call that failed there.
+
+use std::fmt;
+
+/// An errno as the kernel gave it.
+///
+/// The raw number, not an enumeration: a file system may answer one that no header names (524 is a known one), and
+/// the caller is promised that very number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(i32);
+
+impl Errno {
+    /// The errno of this number, as in `libc::ENOENT`.
+    #[must_use]
+    pub const fn from_raw(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn raw(self) -> i32 {
+        self.0
+    }
+
+    /// The errno that the last system call of this thread left.
+    pub(crate) fn last() -> Self {
+        Self(nix::errno::Errno::last_raw())
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", nix::errno::Errno::from_raw(self.0), self.0)
+    }
+}
+
+/// The one way from a wrapper of `nix` to our `Result`.
+///
+/// Its error value is dropped for the errno it was made from, since `nix` maps every number it does not know to one.
+pub(crate) fn check<T>(result: nix::Result<T>) -> Result<T, Errno> {
+    result.map_err(|_| Errno::last())
+}
+
+/// The step of a call that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The throwaway thread could not be made: `clone(2)`.
+    Thread,
+    /// The network namespace file could not be opened: `open(2)`.
+    Open,
+    /// The namespace could not be entered: `setns(2)`.
+    Setns,
+    /// The socket could not be made: `socket(2)`.
+    Socket,
+    /// The thread could not be given a working directory and root of its own: `unshare(2)`.
+    Unshare,
+    /// The mount namespace file could not be opened: `open(2)`.
+    OpenNs,
+    /// The target could not be resolved or created: `openat2(2)`.
+    Create,
+    /// The PID namespace file could not be opened: `open(2)`.
+    OpenPidns,
+    /// The PID namespace could not be entered: `setns(2)`.
+    SetnsPid,
+    /// The child that mounts as seen from the PID namespace could not be made: `clone(2)`.
+    Fork,
+    /// `mount(2)`, or what stands in for it.
+    Mount,
+    /// `umount2(2)`.
+    Umount,
+    /// The new root could not be entered: `chdir(2)`.
+    Chdir,
+    /// `pivot_root(2)`.
+    PivotRoot,
+}
+
+/// A stage and the errno of what failed in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Error {
+    /// The step that failed.
+    pub stage: Stage,
+    /// Why it failed.
+    pub errno: Errno,
+}
+
+impl Error {
+    pub(crate) const fn new(stage: Stage, errno: i32) -> Self {
+        Self { stage, errno: Errno::from_raw(errno) }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {:?}", self.stage, self.errno)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Says at which stage a system call failed.
+pub(crate) trait At<T> {
+    fn at(self, stage: Stage) -> Result<T, Error>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, stage: Stage) -> Result<T, Error> {
+        self.map_err(|errno| Error { stage, errno })
+    }
+}

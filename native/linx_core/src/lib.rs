@@ -1,0 +1,30 @@
+//! Netlink sockets in other network namespaces, and mounts in other mount namespaces.
+//!
+//! There is no BEAM in this crate: it takes C strings and integers, returns [`OwnedFd`](std::os::fd::OwnedFd)s and
+//! [`Error`]s, and can be used and tested from Rust alone. It owns every system call of the two NIF libraries, and all
+//! `unsafe` of them.
+//!
+//! * [`netlink`]: a socket in another network namespace.
+//! * [`mount`]: `mount(2)`, `umount2(2)` and `pivot_root(2)` in another mount namespace.
+//!
+//! Every call that enters a namespace does so on a thread that exists for that call alone and never returns from the
+//! namespace; see `throwaway`.
+//!
+//! ```no_run
+//! use linx_core::netlink;
+//!
+//! let socket = netlink::open_in_netns(b"/run/netns/blue", libc::NETLINK_ROUTE)?;
+//! # drop(socket);
+//! # Ok::<(), linx_core::Error>(())
+//! ```
+
+mod c_string;
+mod error;
+pub mod mount;
+mod namespace;
+pub mod netlink;
+mod syscall;
+mod throwaway;
+
+pub use c_string::{CStringError, c_string};
+pub use error::{Errno, Error, Stage};

@@ -1,0 +1,145 @@
+//! The system calls that neither `nix` nor a safe function of the standard library wraps.
+
+// Each function is one system call with the arguments its manual page says.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int, c_long, c_uint};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use crate::error::Errno;
+
+/// Numbers of `linux/mount.h` that `libc` does not have for Linux; the same on every architecture.
+mod uapi {
+    use std::ffi::c_uint;
+
+    pub(super) const OPEN_TREE_CLONE: c_uint = 1;
+    pub(super) const OPEN_TREE_CLOEXEC: c_uint = libc::O_CLOEXEC as c_uint;
+    pub(super) const MOVE_MOUNT_F_EMPTY_PATH: c_uint = 0x04;
+    pub(super) const MOVE_MOUNT_T_EMPTY_PATH: c_uint = 0x40;
+    pub(super) const FSOPEN_CLOEXEC: c_uint = 1;
+    pub(super) const FSCONFIG_SET_FLAG: c_uint = 0;
+    pub(super) const FSCONFIG_SET_STRING: c_uint = 1;
+    pub(super) const FSCONFIG_SET_FD: c_uint = 5;
+    pub(super) const FSCONFIG_CMD_CREATE: c_uint = 6;
+    pub(super) const FSMOUNT_CLOEXEC: c_uint = 1;
+}
+
+/// The one way from what a system call returns to a `Result`.
+fn check(returned: c_long) -> Result<c_int, Errno> {
+    match c_int::try_from(returned) {
+        Ok(-1) | Err(_) => Err(Errno::last()),
+        Ok(value) => Ok(value),
+    }
+}
+
+/// Makes a new descriptor of what a system call that opens returned.
+fn owned(returned: c_long) -> Result<OwnedFd, Errno> {
+    let fd = check(returned)?;
+    // SAFETY: the system call succeeded, so this is a new descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)`. The protocol is any number: `nix` takes only those it knows.
+pub(crate) fn netlink_socket(protocol: c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: three integers.
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    owned(fd.into())
+}
+
+/// `close(2)` of a number that need not be an open descriptor, hence has no owner.
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: an integer. That the number is the caller's to close is in the contract of `netlink::close`.
+    let _ = unsafe { libc::close(fd) };
+}
+
+/// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE …)`, since Linux 5.2: a detached copy of the mount at `path`, and with
+/// `recursive` of those below it.
+pub(crate) fn open_tree_clone(path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
+    let recursive = if recursive { libc::AT_RECURSIVE as c_uint } else { 0 };
+    let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | recursive;
+    // SAFETY: `path` is a C string that lives through the call.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
+}
+
+/// `move_mount(2)` of a detached mount onto what `target` is, since Linux 5.2; both by descriptor.
+pub(crate) fn move_mount(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = uapi::MOVE_MOUNT_F_EMPTY_PATH | uapi::MOVE_MOUNT_T_EMPTY_PATH;
+    // SAFETY: two open descriptors, and two empty C strings that live as long as the program.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            target.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+        )
+    };
+    check(returned).map(drop)
+}
+
+/// A file system to be configured and made: `fsopen(2)`, since Linux 5.2.
+pub(crate) struct FsContext(OwnedFd);
+
+/// A parameter of a file system, as `fsconfig(2)` takes it.
+pub(crate) enum Parameter<'a> {
+    /// One that is there or not, as `ro`.
+    Flag(&'a CStr),
+    /// One with a text.
+    Text(&'a CStr, &'a CStr),
+    /// One with a descriptor.
+    Fd(&'a CStr, BorrowedFd<'a>),
+}
+
+impl FsContext {
+    pub(crate) fn open(fstype: &CStr) -> Result<Self, Errno> {
+        // SAFETY: `fstype` is a C string that lives through the call.
+        owned(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), uapi::FSOPEN_CLOEXEC) }).map(Self)
+    }
+
+    pub(crate) fn set(&self, parameter: &Parameter<'_>) -> Result<(), Errno> {
+        match *parameter {
+            Parameter::Flag(key) => self.config(uapi::FSCONFIG_SET_FLAG, Some(key), None, 0),
+            Parameter::Text(key, text) => {
+                self.config(uapi::FSCONFIG_SET_STRING, Some(key), Some(text), 0)
+            }
+            Parameter::Fd(key, fd) => {
+                self.config(uapi::FSCONFIG_SET_FD, Some(key), None, fd.as_raw_fd())
+            }
+        }
+    }
+
+    /// Makes the file system and gives a detached mount of it with these `MOUNT_ATTR_` flags: `fsmount(2)`.
+    pub(crate) fn mount(self, attributes: c_uint) -> Result<OwnedFd, Errno> {
+        self.config(uapi::FSCONFIG_CMD_CREATE, None, None, 0)?;
+        let (context, flags) = (self.0.as_raw_fd(), uapi::FSMOUNT_CLOEXEC);
+        // SAFETY: an open descriptor and two integers.
+        owned(unsafe { libc::syscall(libc::SYS_fsmount, context, flags, attributes) })
+    }
+
+    fn config(
+        &self,
+        command: c_uint,
+        key: Option<&CStr>,
+        text: Option<&CStr>,
+        number: c_int,
+    ) -> Result<(), Errno> {
+        let key = key.map_or(ptr::null(), CStr::as_ptr);
+        let text = text.map_or(ptr::null(), CStr::as_ptr);
+        let context = self.0.as_raw_fd();
+        // SAFETY: `key` and `text` are NULL or C strings that live through the call; which of them a command reads is
+        // settled by the callers above.
+        check(unsafe { libc::syscall(libc::SYS_fsconfig, context, command, key, text, number) }).map(drop)
+    }
+}
+
+/// Whether a PID namespace has a live init: `ioctl(NS_GET_PID_FROM_PIDNS)`, since Linux 6.11. Without one, no process can
+/// be made in it any more.
+pub(crate) fn has_init(pid_namespace: BorrowedFd<'_>) -> bool {
+    /// `_IOR(0xb7, 0x6, int)` of `linux/nsfs.h`.
+    const NS_GET_PID_FROM_PIDNS: libc::Ioctl = 0x8004_b706_u32 as libc::Ioctl;
+    const INIT: c_int = 1;
+    // SAFETY: an open descriptor; the third argument of this request is an integer.
+    (unsafe { libc::ioctl(pid_namespace.as_raw_fd(), NS_GET_PID_FROM_PIDNS, INIT) }) > 0
+}

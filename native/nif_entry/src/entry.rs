@@ -1,0 +1,58 @@
+//! The entry of a library, as `rustler::init!` makes it, with two things it does not have: an `upgrade` function, so that
+//! a module can be loaded again, and a guard against a panic in `nif_init`.
+
+// The VM's side of the edge is C.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::io::Write;
+use std::panic::{self, PanicHookInfo};
+use std::ptr;
+use std::sync::OnceLock;
+
+use rustler::Nif;
+use rustler::codegen_runtime::{ErlNifEntry, ErlNifEnv, ErlNifFunc, ErlNifTerm, inventory};
+
+struct Entry(ErlNifEntry);
+
+// SAFETY: the VM only reads an entry, and what it points to is never changed or freed.
+unsafe impl Send for Entry {}
+// SAFETY: as above.
+unsafe impl Sync for Entry {}
+
+/// The entry of this library, or NULL if it cannot be made. Always the same one: the VM asks again at each load.
+pub fn entry(module: &'static CStr) -> *const ErlNifEntry {
+    static ENTRY: OnceLock<Entry> = OnceLock::new();
+
+    panic::catch_unwind(|| &raw const ENTRY.get_or_init(|| Entry(make(module))).0)
+        .unwrap_or(ptr::null())
+}
+
+fn make(module: &'static CStr) -> ErlNifEntry {
+    panic::set_hook(Box::new(report_panic));
+    let functions: Vec<ErlNifFunc> = inventory::iter::<Nif>().map(Nif::get_def).collect();
+    ErlNifEntry { upgrade: Some(upgrade), ..ErlNifEntry::new(module, functions.leak(), load) }
+}
+
+/// The libraries keep no state, so a new instance has nothing to set up …
+extern "C" fn load(_: *mut ErlNifEnv, _: *mut *mut c_void, _: ErlNifTerm) -> c_int {
+    0
+}
+
+/// … and nothing to take over from the one before.
+extern "C" fn upgrade(
+    _: *mut ErlNifEnv,
+    _: *mut *mut c_void,
+    _: *mut *mut c_void,
+    _: ErlNifTerm,
+) -> c_int {
+    0
+}
+
+/// One line on standard error. No backtrace, as the standard library's hook makes one if `RUST_BACKTRACE` is set: the
+/// stack of the throwaway thread is too small for that.
+///
+/// The hook is this library's alone: it has a standard library of its own linked in.
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let _ = writeln!(std::io::stderr(), "linx_native: {info}; please report this");
+}

@@ -1,0 +1,77 @@
+//! Forms of terms that both libraries use.
+
+use std::ffi::{CStr, CString};
+use std::ops::Deref;
+
+use linx_core::{CStringError, Stage, c_string};
+use rustler::types::atom::{Atom, ok};
+use rustler::{Binary, Decoder, Encoder, Env, Error, NifResult, Term};
+
+mod atoms {
+    rustler::atoms! {
+        thread, open, setns, socket, unshare, open_ns, create, open_pidns, setns_pid, fork, mount, umount, chdir,
+        pivot_root
+    }
+}
+
+/// `:ok`, or `{:error, reason}`.
+pub struct Done<E>(pub Result<(), E>);
+
+impl<E: Encoder> Encoder for Done<E> {
+    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
+        match &self.0 {
+            Ok(()) => ok().encode(env),
+            Err(reason) => env.error_tuple(reason),
+        }
+    }
+}
+
+/// A binary without a NUL byte, as a C string; anything else is `badarg`.
+pub struct Text(CString);
+
+impl<'a> Decoder<'a> for Text {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        match c_string(Binary::from_term(term)?.as_slice()) {
+            Ok(text) => Ok(Self(text)),
+            Err(CStringError::Nul) => Err(Error::BadArg),
+            Err(CStringError::NoMemory) => Err(Error::RaiseAtom("system_limit")),
+        }
+    }
+}
+
+impl Deref for Text {
+    type Target = CStr;
+
+    fn deref(&self) -> &CStr {
+        &self.0
+    }
+}
+
+impl Text {
+    /// The string, if it is not empty.
+    #[must_use]
+    pub fn non_empty(&self) -> Option<&CStr> {
+        (!self.is_empty()).then_some(self)
+    }
+}
+
+/// The atom of a stage.
+#[must_use]
+pub fn stage(stage: Stage) -> Atom {
+    match stage {
+        Stage::Thread => atoms::thread(),
+        Stage::Open => atoms::open(),
+        Stage::Setns => atoms::setns(),
+        Stage::Socket => atoms::socket(),
+        Stage::Unshare => atoms::unshare(),
+        Stage::OpenNs => atoms::open_ns(),
+        Stage::Create => atoms::create(),
+        Stage::OpenPidns => atoms::open_pidns(),
+        Stage::SetnsPid => atoms::setns_pid(),
+        Stage::Fork => atoms::fork(),
+        Stage::Mount => atoms::mount(),
+        Stage::Umount => atoms::umount(),
+        Stage::Chdir => atoms::chdir(),
+        Stage::PivotRoot => atoms::pivot_root(),
+    }
+}
