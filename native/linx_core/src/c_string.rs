@@ -15,7 +15,11 @@ pub enum CStringError {
 
 /// The page size of this machine in bytes: `mount(2)` reads that much of its `data`, and cuts the rest.
 pub(crate) fn page_size() -> usize {
-    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|size| size.try_into().ok()).unwrap_or(4096)
+    sysconf(SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|size| size.try_into().ok())
+        .unwrap_or(4096)
 }
 
 /// Copies bytes into a C string.
@@ -34,7 +38,8 @@ pub fn c_string(bytes: &[u8]) -> Result<CString, CStringError> {
     let read = bytes.get(..longest).unwrap_or(bytes);
 
     let mut copy = Vec::new();
-    copy.try_reserve_exact(read.len().saturating_add(1)).map_err(|_| CStringError::NoMemory)?;
+    copy.try_reserve_exact(read.len().saturating_add(1))
+        .map_err(|_| CStringError::NoMemory)?;
     copy.extend_from_slice(read);
     copy.push(0);
     CString::from_vec_with_nul(copy).map_err(|_| CStringError::Nul)
@@ -58,6 +63,9 @@ mod tests {
         assert_eq!(c_string(b"/\xff").unwrap().as_bytes(), b"/\xff");
         let kept = page_size().max(4096);
         assert_eq!(c_string(&vec![b'x'; kept]).unwrap().as_bytes().len(), kept);
-        assert_eq!(c_string(&vec![b'x'; 1 << 20]).unwrap().as_bytes().len(), kept + 1);
+        assert_eq!(
+            c_string(&vec![b'x'; 1 << 20]).unwrap().as_bytes().len(),
+            kept + 1
+        );
     }
 }

@@ -85,7 +85,10 @@ pub struct Error {
 
 impl Error {
     pub(crate) const fn new(stage: Stage, errno: i32) -> Self {
-        Self { stage, errno: Errno::from_raw(errno) }
+        Self {
+            stage,
+            errno: Errno::from_raw(errno),
+        }
     }
 }
 

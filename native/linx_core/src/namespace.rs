@@ -10,7 +10,9 @@ use crate::c_string::c_string;
 use crate::error::{Errno, check};
 
 /// `O_NONBLOCK`: a FIFO in the place of a namespace would block the caller until somebody opens its other end.
-const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK);
+const FLAGS: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_NONBLOCK);
 
 /// Opens one namespace file.
 pub(crate) fn open(path: &CStr) -> Result<OwnedFd, Errno> {
@@ -49,7 +51,10 @@ impl<'a> Files<'a> {
     pub(crate) fn open(&self) -> Opened {
         match &self.shared {
             Some(directory) => directory.open(),
-            None => Opened { mount: open(self.mount), pid: self.pid.map(open) },
+            None => Opened {
+                mount: open(self.mount),
+                pid: self.pid.map(open),
+            },
         }
     }
 }
@@ -63,18 +68,30 @@ impl<'a> Directory<'a> {
         if directory != same {
             return None;
         }
-        Some(Self { path: c_string(directory).ok()?, mount, pid })
+        Some(Self {
+            path: c_string(directory).ok()?,
+            mount,
+            pid,
+        })
+    }
+
+    fn open(&self) -> Opened {
+        match self.handle() {
+            Ok(handle) => self.open_in(&handle),
+            Err(errno) => Opened {
+                mount: Err(errno),
+                pid: Some(Err(errno)),
+            },
+        }
     }
 
     /// One handle on the directory serves both look-ups. In `/proc/<pid>/ns` it stays with the process it was opened
     /// for: if that ends and its pid is given to another, the handle answers ENOENT or ESRCH, never with the other's.
-    fn open(&self) -> Opened {
-        match self.handle() {
-            Ok(handle) => Opened {
-                mount: check(openat(&handle, self.mount, FLAGS, Mode::empty())),
-                pid: Some(check(openat(&handle, self.pid, FLAGS, Mode::empty()))),
-            },
-            Err(errno) => Opened { mount: Err(errno), pid: Some(Err(errno)) },
+    fn open_in(&self, handle: &OwnedFd) -> Opened {
+        let open = |name| check(openat(handle, name, FLAGS, Mode::empty()));
+        Opened {
+            mount: open(self.mount),
+            pid: Some(open(self.pid)),
         }
     }
 

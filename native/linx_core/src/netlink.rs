@@ -34,7 +34,9 @@ pub fn open_in_netns(path: &[u8], protocol: c_int) -> Result<OwnedFd, Error> {
 
     throwaway::run(|thread| {
         let namespace = namespace::open(&path).at(Stage::Open)?;
-        thread.enter(namespace.as_fd(), CloneFlags::CLONE_NEWNET).at(Stage::Setns)?;
+        thread
+            .enter(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
+            .at(Stage::Setns)?;
         syscall::netlink_socket(protocol).at(Stage::Socket)
     })
     .at(Stage::Thread)?

@@ -43,7 +43,13 @@ fn owned(returned: c_long) -> Result<OwnedFd, Errno> {
 /// `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)`. The protocol is any number: `nix` takes only those it knows.
 pub(crate) fn netlink_socket(protocol: c_int) -> Result<OwnedFd, Errno> {
     // SAFETY: three integers.
-    let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
+    let fd = unsafe {
+        libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            protocol,
+        )
+    };
     owned(fd.into())
 }
 
@@ -56,7 +62,11 @@ pub(crate) fn close(fd: RawFd) {
 /// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE …)`, since Linux 5.2: a detached copy of the mount at `path`, and with
 /// `recursive` of those below it.
 pub(crate) fn open_tree_clone(path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
-    let recursive = if recursive { libc::AT_RECURSIVE as c_uint } else { 0 };
+    let recursive = if recursive {
+        libc::AT_RECURSIVE as c_uint
+    } else {
+        0
+    };
     let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | recursive;
     // SAFETY: `path` is a C string that lives through the call.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
@@ -95,7 +105,8 @@ pub(crate) enum Parameter<'a> {
 impl FsContext {
     pub(crate) fn open(fstype: &CStr) -> Result<Self, Errno> {
         // SAFETY: `fstype` is a C string that lives through the call.
-        owned(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), uapi::FSOPEN_CLOEXEC) }).map(Self)
+        owned(unsafe { libc::syscall(libc::SYS_fsopen, fstype.as_ptr(), uapi::FSOPEN_CLOEXEC) })
+            .map(Self)
     }
 
     pub(crate) fn set(&self, parameter: &Parameter<'_>) -> Result<(), Errno> {
@@ -130,7 +141,8 @@ impl FsContext {
         let context = self.0.as_raw_fd();
         // SAFETY: `key` and `text` are NULL or C strings that live through the call; which of them a command reads is
         // settled by the callers above.
-        check(unsafe { libc::syscall(libc::SYS_fsconfig, context, command, key, text, number) }).map(drop)
+        check(unsafe { libc::syscall(libc::SYS_fsconfig, context, command, key, text, number) })
+            .map(drop)
     }
 }
 

@@ -35,7 +35,7 @@ use crate::error::{Errno, check};
 /// child (a test measures it). It must fit several times into the smallest stack a dirty scheduler can be given
 /// (`+sssdio 20`: 160 KiB).
 const THREAD_STACK: usize = 64 * 1024;
-const CHILD_STACK: usize = 24 * 1024;
+const CHILD_STACK: usize = 16 * 1024;
 
 /// A thread of this process. No `CLONE_FS`: it has a root, a working directory and a umask of its own from birth, so
 /// that none of the VM's can be moved from it. `CLONE_FILES`: the descriptor it opens is the caller's.
@@ -72,7 +72,9 @@ pub(crate) fn run<T>(f: impl FnOnce(&Throwaway) -> T) -> Result<T, Errno> {
         Some(&mut signals),
     ))?;
     let result = call_on_clone::<THREAD_STACK, _>(THREAD, || {
-        f(&Throwaway { not_send: PhantomData })
+        f(&Throwaway {
+            not_send: PhantomData,
+        })
     });
     // It succeeded a moment ago with the same kind of arguments; there is nothing to be done if it does not now.
     let _ = signals.thread_set_mask();
@@ -140,6 +142,8 @@ struct Call<F, T> {
 struct Stack<const SIZE: usize>(MaybeUninit<[u8; SIZE]>);
 
 /// One call of `f` by a task of its own, on `SIZE` bytes of the caller's stack.
+// Not inlined, so that the frame with these bytes is there once, whatever the caller does.
+#[inline(never)]
 fn call_on_clone<const SIZE: usize, T>(
     flags: c_int,
     f: impl FnOnce() -> T,
@@ -149,7 +153,10 @@ fn call_on_clone<const SIZE: usize, T>(
     }
 
     let mut stack = Stack::<SIZE>(MaybeUninit::uninit());
-    let mut call = Call { f: Some(f), returned: None };
+    let mut call = Call {
+        f: Some(f),
+        returned: None,
+    };
     let start = start(&call);
 
     // SAFETY: one past the end of the array, where a stack that grows down starts.
@@ -161,7 +168,10 @@ fn call_on_clone<const SIZE: usize, T>(
     if id == -1 {
         return Err(Errno::last());
     }
-    Ok(Ended { id, returned: call.returned })
+    Ok(Ended {
+        id,
+        returned: call.returned,
+    })
 }
 
 /// Where the new task starts. It ends with a return: `clone(3)` of the C library then makes `_exit(2)` of that task only.

@@ -46,7 +46,9 @@ pub fn mount(
     create_target: bool,
 ) -> Result<(), Error> {
     let find_target = || match create_target {
-        true => target::resolve_or_create(request.target).at(Stage::Create).map(Some),
+        true => target::resolve_or_create(request.target)
+            .at(Stage::Create)
+            .map(Some),
         false => Ok(None),
     };
 
@@ -64,9 +66,7 @@ pub fn mount(
         let target = find_target()?;
         match files.pid {
             None => request.mount(target.as_ref()).at(Stage::Mount),
-            Some(pid) => {
-                mount_as_seen_from(thread, pid, request, target.as_ref(), procfs.as_ref())
-            }
+            Some(pid) => mount_as_seen_from(thread, pid, request, target.as_ref(), procfs.as_ref()),
         }
     })
     .at(Stage::Thread)?
@@ -81,7 +81,9 @@ fn mount_as_seen_from(
     procfs: Option<&procfs::Plan<'_>>,
 ) -> Result<(), Error> {
     let pid_namespace = pid_namespace.at(Stage::OpenPidns)?;
-    thread.enter(pid_namespace.as_fd(), CloneFlags::CLONE_NEWPID).at(Stage::SetnsPid)?;
+    thread
+        .enter(pid_namespace.as_fd(), CloneFlags::CLONE_NEWPID)
+        .at(Stage::SetnsPid)?;
 
     // Whatever keeps the way without a process from its end (an older kernel, no descriptor left, a wrong option), the
     // other way has the answer: that of `mount(2)` itself.
@@ -89,7 +91,11 @@ fn mount_as_seen_from(
         return Ok(());
     }
     let killed = Err(Errno::from_raw(libc::EINTR));
-    thread.in_child(|| request.mount(target)).at(Stage::Fork)?.unwrap_or(killed).at(Stage::Mount)
+    thread
+        .in_child(|| request.mount(target))
+        .at(Stage::Fork)?
+        .unwrap_or(killed)
+        .at(Stage::Mount)
 }
 
 /// Unmounts: `umount2(2)`.
@@ -142,5 +148,7 @@ pub fn pivot_root(
 /// Moves the thread, with its root and working directory, into a mount namespace.
 fn enter(thread: &Throwaway, namespace: Result<OwnedFd, Errno>) -> Result<(), Error> {
     let namespace = namespace.at(Stage::OpenNs)?;
-    thread.enter(namespace.as_fd(), CloneFlags::CLONE_NEWNS).at(Stage::Setns)
+    thread
+        .enter(namespace.as_fd(), CloneFlags::CLONE_NEWNS)
+        .at(Stage::Setns)
 }

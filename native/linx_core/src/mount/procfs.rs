@@ -142,7 +142,9 @@ fn attributes(flags: MsFlags) -> c_uint {
     ]
     .into_iter()
     .filter(|&(flag, _)| flags.contains(flag))
-    .fold(access_time, |attributes, (_, attribute)| attributes | attribute)
+    .fold(access_time, |attributes, (_, attribute)| {
+        attributes | attribute
+    })
 }
 
 /// The options as `mount(2)` takes them apart: at commas, then at the first `=`; what has no name is passed over. `None` if

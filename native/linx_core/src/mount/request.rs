@@ -38,7 +38,11 @@ impl<'a> Request<'a> {
     /// The flags as the kernel takes them: without the magic number that programs had to add before Linux 2.4.
     pub(super) fn effective_flags(&self) -> MsFlags {
         let magic = self.flags & libc::MS_MGC_MSK == libc::MS_MGC_VAL;
-        MsFlags::from_bits_retain(if magic { self.flags & !libc::MS_MGC_MSK } else { self.flags })
+        MsFlags::from_bits_retain(if magic {
+            self.flags & !libc::MS_MGC_MSK
+        } else {
+            self.flags
+        })
     }
 
     /// Whether the kernel reads all of `data`: it takes a page, and sets the last byte of it to 0.

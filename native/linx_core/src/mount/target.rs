@@ -63,7 +63,10 @@ fn resolve_beneath(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> 
 /// An absolute path as seen from the root: without its leading slashes. `None` for a relative one.
 fn relative_to_root(path: &CStr) -> Option<&CStr> {
     let bytes = path.to_bytes_with_nul();
-    let start = bytes.iter().position(|&byte| byte != b'/').filter(|&start| start > 0)?;
+    let start = bytes
+        .iter()
+        .position(|&byte| byte != b'/')
+        .filter(|&start| start > 0)?;
     match CStr::from_bytes_with_nul(bytes.get(start..)?) {
         Ok(path) if path.is_empty() => Some(c"."),
         path => path.ok(),
