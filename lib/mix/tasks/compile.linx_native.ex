@@ -1,0 +1,148 @@
+defmodule Mix.Tasks.Compile.LinxNative do
+  @shortdoc "Builds the native libraries with cargo"
+
+  @moduledoc """
+  Builds the native libraries with cargo and puts them into the application's `priv`.
+
+  It runs by itself as part of `mix compile`. Cargo decides what is out of date; a library that did not change is not
+  touched.
+
+  The build is `cargo build --release --locked`, in every Mix environment. A debug build would be slower for its users,
+  and it has the debug checks of Rust's standard library, one of which ends the VM when somebody else closed a
+  descriptor.
+
+  ## Options
+
+    * `--force` - builds this project's two libraries again, though not the crates they depend on
+
+  ## Where things go
+
+  `netlink_socket.so` and `linx_mount.so` go to `priv` in the build folder (`_build/ENV/lib/linx_native/priv`), never
+  to the source tree. Each is written beside its place and renamed into it: to write into a library that a running VM
+  has mapped would crash that VM.
+
+  Cargo's own files go to `native` in the same build folder, or to `CARGO_TARGET_DIR` if that is set. `mix clean`
+  removes the first, but leaves the second alone: other projects may share it.
+  """
+
+  use Mix.Task.Compiler
+
+  alias LinxNative.Cargo
+  alias LinxNative.Cargo.Output
+  alias Mix.Task.Compiler.Diagnostic
+
+  @recursive true
+  @crates ~w(netlink_socket linx_mount)
+
+  @impl true
+  def run(args) do
+    {opts, _argv, _invalid} = OptionParser.parse(args, switches: [force: :boolean])
+    root = File.cwd!()
+
+    case build(root, opts[:force]) do
+      {:ok, built, output} ->
+        {install(built), diagnostics(output, root)}
+
+      {:error, reason, output} ->
+        Mix.shell().error("linx_native: " <> reason)
+        {:error, diagnostics(output, root) ++ [to_diagnostic(%{message: reason}, root)]}
+    end
+  end
+
+  @impl true
+  def manifests, do: [manifest()]
+
+  # Nothing but this module, Mix and the standard library: the compiler of Elixir may have been cleaned before, and the
+  # project's other modules with it.
+  @impl true
+  def clean do
+    if not link?(priv()), do: Enum.each(@crates, &File.rm(library(&1)))
+    File.rm_rf!(target_dir())
+    File.rm(manifest())
+    :ok
+  end
+
+  defp build(root, force?) do
+    with {:ok, cargo} <- Cargo.find(root),
+         {:ok, _output} <- if(force?, do: forget_crates(cargo, root), else: {:ok, []}),
+         {:ok, output} <- Cargo.run(cargo, build_args(), root) do
+      built = output |> Output.libraries() |> Map.take(@crates)
+
+      case @crates -- Map.keys(built) do
+        [] -> {:ok, built, output}
+        [crate | _] -> {:error, "cargo succeeded, but named no library of #{crate}", output}
+      end
+    end
+  end
+
+  # Cargo has no option to build again, so it is made to forget.
+  defp forget_crates(cargo, root) do
+    Cargo.run(cargo, ~w(clean --release --locked) ++ scope(), root)
+  end
+
+  defp build_args do
+    ~w(build --release --locked --message-format=json-render-diagnostics) ++ scope()
+  end
+
+  defp scope do
+    # Cargo reads CARGO_TARGET_DIR itself, and resolves a relative one from the folder it runs in.
+    target = if System.get_env("CARGO_TARGET_DIR"), do: [], else: ["--target-dir", target_dir()]
+    Enum.flat_map(@crates, &["--package", &1]) ++ target
+  end
+
+  defp install(built) do
+    own_priv()
+
+    results = for {crate, file} <- built, do: replace_if_other(library(crate), File.read!(file))
+
+    if :ok in results do
+      replace(manifest(), Enum.map_join(@crates, &(library(&1) <> "\n")))
+    else
+      :noop
+    end
+  end
+
+  # Where the source tree has a priv/, Mix makes ours a link to it. Mix leaves a real folder in place, and copies
+  # what is new in the source tree to it.
+  defp own_priv do
+    if link?(priv()) do
+      source = Path.expand(File.read_link!(priv()), Path.dirname(priv()))
+      File.rm!(priv())
+      if File.dir?(source), do: File.cp_r!(source, priv())
+    end
+
+    File.mkdir_p!(priv())
+  end
+
+  defp replace_if_other(path, content) do
+    if File.read(path) == {:ok, content}, do: :noop, else: replace(path, content)
+  end
+
+  defp replace(path, content) do
+    beside = "#{path}.#{System.pid()}.tmp"
+    File.mkdir_p!(Path.dirname(path))
+    File.write!(beside, content)
+    File.rename!(beside, path)
+  end
+
+  defp diagnostics(output, root) do
+    output |> Output.diagnostics() |> Enum.map(&to_diagnostic(&1, root))
+  end
+
+  # What has no place in the code is about the workspace.
+  defp to_diagnostic(found, root) do
+    %Diagnostic{
+      compiler_name: "linx_native",
+      severity: Map.get(found, :severity, :error),
+      message: found.message,
+      file: found |> Map.get(:file, "Cargo.toml") |> Path.expand(root),
+      position: Map.get(found, :line, 0)
+    }
+  end
+
+  defp link?(path), do: match?({:ok, _target}, File.read_link(path))
+  defp library(crate), do: Path.join(priv(), crate <> ".so")
+  defp priv, do: Path.join(Mix.Project.app_path(), "priv")
+  defp target_dir, do: Path.join(Mix.Project.app_path(), "native")
+  defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.linx_native")
+end
