@@ -16,7 +16,11 @@ defmodule LinxNative.MixProject do
     ]
   end
 
-  def application, do: []
+  def application, do: [extra_applications: extra_applications(Mix.env())]
+
+  # To capture logs takes Elixir's Logger; the libraries themselves do without.
+  defp extra_applications(:test), do: [:logger]
+  defp extra_applications(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]

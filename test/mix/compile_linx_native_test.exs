@@ -1,0 +1,246 @@
+defmodule Mix.Tasks.Compile.LinxNativeTest do
+  @moduledoc """
+  The compiler task in a project in a temporary folder, with a shell script in place of cargo.
+  """
+
+  # PATH is one for the whole VM.
+  use ExUnit.Case, async: false
+
+  import ExUnit.CaptureIO
+
+  alias LinxNative.Cargo
+  alias Mix.Tasks.Compile.LinxNative
+
+  @version ~s(case "$1" in --version\) echo "cargo 1.95.0 (f2d3ce0bd 2026-03-21\)"; exit;; esac\n)
+
+  setup do
+    root = Path.join(System.tmp_dir!(), "linx_native_#{System.unique_integer([:positive])}")
+    bin = Path.join(root, "bin")
+    File.mkdir_p!(bin)
+    File.write!(Path.join(root, "Cargo.toml"), ~s([workspace.package]\nrust-version = "1.91"\n))
+
+    before = Map.new(~w(PATH CARGO_TARGET_DIR), &{&1, System.get_env(&1)})
+    System.put_env(%{"PATH" => bin <> ":" <> before["PATH"], "CARGO_TARGET_DIR" => nil})
+
+    on_exit(fn ->
+      System.put_env(before)
+      File.rm_rf!(root)
+    end)
+
+    {:ok, root: root, bin: bin}
+  end
+
+  describe "without a cargo that works" do
+    test "none on PATH", %{root: root, bin: bin} do
+      System.put_env("PATH", bin)
+
+      assert {{:error, [%{severity: :error, message: message}]}, said} = compile(root)
+      assert message =~ ~r/^cargo is not on PATH; install Rust with rustup/
+      assert said == "linx_native: #{message}\n"
+    end
+
+    test "too old", %{root: root, bin: bin} do
+      cargo(bin, "echo 'cargo 1.65.0'")
+
+      assert {{:error, [diagnostic]}, said} = compile(root)
+      assert diagnostic.message =~ ~r/^cargo 1\.65\.0 is too old, Rust 1\.91 is needed; `rustup/
+      assert diagnostic.file == Path.join(root, "Cargo.toml")
+      assert said == "linx_native: #{diagnostic.message}\n"
+    end
+
+    test "no toolchain behind rustup's cargo", %{root: root, bin: bin} do
+      cargo(bin, "echo 'error: rustup could not choose a version of cargo to run'; exit 1")
+
+      assert {{:error, [%{message: message}]}, _said} = compile(root)
+      assert message =~ "exit status 1: error: rustup could not choose a version of cargo to run"
+    end
+
+    test "a nightly of the needed version will do", %{root: root, bin: bin} do
+      cargo(bin, "echo 'cargo 1.91.0-nightly (840b83a10 2025-07-30)'")
+      assert Cargo.find(root) == {:ok, Path.join(bin, "cargo")}
+    end
+
+    test "another operating system" do
+      assert Cargo.check_system({:unix, :linux}) == :ok
+      assert {:error, "this is darwin, but" <> _} = Cargo.check_system({:unix, :darwin})
+    end
+  end
+
+  describe "a build that fails" do
+    test "gives the errors and warnings of rustc, in colour or not", %{root: root, bin: bin} do
+      said = """
+         Compiling linx_core v0.1.0 (/src/native/linx_core)
+      \e[1m\e[33mwarning\e[0m\e[1m: function `unused` is never used\e[0m
+        \e[1m\e[94m--> \e[0mnative/linx_core/src/lib.rs:12:4
+
+      error[E0425]: cannot find value `nope` in this scope
+       --> native/linx_core/src/netlink.rs:5:25
+        |
+      5 | pub fn three() -> i64 { nope }
+        |                         ^^^^ not found in this scope
+
+      note: a note has no entry of its own
+        --> native/linx_core/src/error.rs:1:1
+
+      error: could not compile `linx_core` (lib) due to 1 previous error
+      """
+
+      cargo(
+        bin,
+        @version <> "cat <<'END'\n#{artifact("linx_core", "rlib", "x.rlib")}#{said}END\nexit 101"
+      )
+
+      assert {{:error, [warning, error, last]}, shown} = compile(root)
+      assert shown == said <> "linx_native: #{last.message}\n"
+      assert last.message == "cargo failed with exit status 101, see its output above"
+
+      assert %{severity: :warning, message: "function `unused` is never used", position: 12} =
+               warning
+
+      assert %{severity: :error, message: "cannot find value `nope` in this scope", position: 5} =
+               error
+
+      assert error.file == Path.join(root, "native/linx_core/src/netlink.rs")
+      assert error.compiler_name == "linx_native"
+    end
+
+    test "for want of a linker says what to install", %{root: root, bin: bin} do
+      cargo(bin, @version <> "echo 'error: linker `cc` not found' >&2; exit 101")
+
+      assert {{:error, [_, %{message: message}]}, said} = compile(root)
+      assert message =~ "apt-get install gcc libc6-dev"
+      assert said == "error: linker `cc` not found\nlinx_native: #{message}\n"
+    end
+  end
+
+  describe "a build" do
+    setup %{root: root, bin: bin} do
+      # Quotes and backslashes are what JSON escapes in a name.
+      built = Path.join(root, ~S(quoted "filenames":["a\b))
+      File.mkdir_p!(built)
+      files = Map.new(~w(netlink_socket linx_mount), &{&1, Path.join(built, "lib#{&1}.so")})
+      Enum.each(files, fn {crate, file} -> File.write!(file, crate) end)
+
+      lines = for {crate, file} <- files, do: artifact(crate, "cdylib", file)
+      finished = "    Finished `release` profile [optimized] target(s) in 0.02s\n"
+      log = Path.join(root, "arguments")
+      cargo(bin, @version <> "echo $@ >> #{log}; cat <<'END'\n#{lines}#{finished}END")
+
+      {:ok, files: files, log: log, priv: Path.join(build_folder(root), "priv")}
+    end
+
+    test "puts the libraries into priv and says nothing", %{root: root, log: log, priv: priv} do
+      assert compile(root) == {{:ok, []}, ""}
+      assert Enum.sort(File.ls!(priv)) == ~w(linx_mount.so netlink_socket.so)
+      assert File.read!(Path.join(priv, "linx_mount.so")) == "linx_mount"
+
+      assert File.read!(log) ==
+               "build --release --locked --message-format=json-render-diagnostics " <>
+                 "--package netlink_socket --package linx_mount " <>
+                 "--target-dir #{build_folder(root)}/native\n"
+    end
+
+    test "replaces what changed, by another file, and nothing else", context do
+      %{root: root, files: files, priv: priv} = context
+      inode = fn crate -> File.stat!(Path.join(priv, crate <> ".so")).inode end
+
+      assert {{:ok, []}, _} = compile(root)
+      before = {inode.("netlink_socket"), inode.("linx_mount")}
+      assert {{:noop, []}, ""} = compile(root)
+      assert {inode.("netlink_socket"), inode.("linx_mount")} == before
+
+      File.write!(files["linx_mount"], "changed")
+      assert {{:ok, []}, _} = compile(root)
+      assert File.read!(Path.join(priv, "linx_mount.so")) == "changed"
+      assert inode.("linx_mount") != elem(before, 1)
+      assert inode.("netlink_socket") == elem(before, 0)
+    end
+
+    test "does not write to the source tree where priv is a link to it", context do
+      %{root: root, priv: priv} = context
+      source = Path.join(root, "priv")
+      File.mkdir_p!(source)
+      File.write!(Path.join(source, "other"), "")
+      File.mkdir_p!(Path.dirname(priv))
+      File.ln_s!("../../../../priv", priv)
+
+      assert {{:ok, []}, _} = compile(root)
+      assert File.ls!(source) == ["other"]
+      assert Enum.sort(File.ls!(priv)) == ~w(linx_mount.so netlink_socket.so other)
+    end
+
+    test "leaves CARGO_TARGET_DIR to cargo", %{root: root, log: log} do
+      System.put_env("CARGO_TARGET_DIR", "elsewhere")
+      assert {{:ok, []}, _} = compile(root)
+      refute File.read!(log) =~ "--target-dir"
+    end
+
+    test "with --force makes cargo forget the crates first", %{root: root, log: log} do
+      assert {{:ok, []}, _} = compile(root, ["--force"])
+      assert [clean, "build " <> _, ""] = log |> File.read!() |> String.split("\n")
+      assert clean =~ "clean --release --locked --package netlink_socket --package linx_mount"
+    end
+
+    test "that lacks a library is an error", %{root: root, bin: bin} do
+      cargo(bin, @version <> "exit 0")
+      assert {{:error, [%{message: message}]}, _} = compile(root)
+      assert message == "cargo succeeded, but named no library of netlink_socket"
+    end
+
+    test "is removed by mix clean", %{root: root, priv: priv} do
+      assert {{:ok, []}, _} = compile(root)
+      File.mkdir_p!(Path.join(build_folder(root), "native/release"))
+
+      in_project(root, fn ->
+        assert Enum.all?(LinxNative.manifests(), &File.exists?/1)
+        assert LinxNative.clean() == :ok
+        refute Enum.any?(LinxNative.manifests(), &File.exists?/1)
+      end)
+
+      assert File.ls!(priv) == []
+      refute File.exists?(Path.join(build_folder(root), "native"))
+    end
+  end
+
+  defp cargo(bin, script) do
+    path = Path.join(bin, "cargo")
+    File.write!(path, "#!/bin/sh\n" <> script <> "\n")
+    File.chmod!(path, 0o755)
+  end
+
+  defp artifact(crate, kind, file) do
+    escaped = String.replace(file, ["\\", "\""], &("\\" <> &1))
+
+    ~s({"reason":"compiler-artifact","package_id":"path+file:///src/native/#{crate}#0.1.0",) <>
+      ~s("manifest_path":"/src/native/#{crate}/Cargo.toml","target":{"kind":["#{kind}"],) <>
+      ~s("crate_types":["#{kind}"],"name":"#{crate}","src_path":"/src/lib.rs","edition":"2024"},) <>
+      ~s("profile":{"opt_level":"3"},"features":[],"filenames":["#{escaped}"],) <>
+      ~s("executable":null,"fresh":true}\n)
+  end
+
+  defp compile(root, args \\ []) do
+    with_io(:stderr, fn ->
+      # Before an error Mix prints the name of the project.
+      {result, _} = with_io(fn -> in_project(root, fn -> LinxNative.run(args) end) end)
+      result
+    end)
+  end
+
+  defp in_project(root, fun) do
+    app = app(root)
+    module = Macro.camelize("#{app}")
+
+    File.write!(Path.join(root, "mix.exs"), """
+    defmodule #{module}.MixProject do
+      use Mix.Project
+      def project, do: [app: :#{app}, version: "1.0.0"]
+    end
+    """)
+
+    Mix.Project.in_project(app, root, fn _project -> fun.() end)
+  end
+
+  # Mix keeps a project by its name.
+  defp app(root), do: root |> Path.basename() |> String.to_atom()
+  defp build_folder(root), do: Path.join(root, "_build/#{Mix.env()}/lib/#{app(root)}")
+end
