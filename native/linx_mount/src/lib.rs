@@ -36,8 +36,10 @@ fn mount(
         flags: flags as c_ulong,
         data: &data,
     };
-    let namespaces =
-        ns_path.non_empty().map(|mount| Namespaces { mount, pid: pidns_path.non_empty() });
+    let namespaces = ns_path.non_empty().map(|mount| Namespaces {
+        mount,
+        pid: pidns_path.non_empty(),
+    });
     Done(mount::mount(&request, namespaces, create_target != 0).map_err(Failure))
 }
 

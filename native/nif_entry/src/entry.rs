@@ -31,7 +31,10 @@ pub fn entry(module: &'static CStr) -> *const ErlNifEntry {
 fn make(module: &'static CStr) -> ErlNifEntry {
     panic::set_hook(Box::new(report_panic));
     let functions: Vec<ErlNifFunc> = inventory::iter::<Nif>().map(Nif::get_def).collect();
-    ErlNifEntry { upgrade: Some(upgrade), ..ErlNifEntry::new(module, functions.leak(), load) }
+    ErlNifEntry {
+        upgrade: Some(upgrade),
+        ..ErlNifEntry::new(module, functions.leak(), load)
+    }
 }
 
 /// The libraries keep no state, so a new instance has nothing to set up …
