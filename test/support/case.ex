@@ -1,0 +1,44 @@
+defmodule LinxNative.Test.Case do
+  @moduledoc """
+  A test that leaves the machine as it found it, or fails.
+
+      use LinxNative.Test.Case
+
+  Such tests run one after the other.
+  """
+
+  use ExUnit.CaseTemplate
+
+  alias LinxNative.Test.Machine
+
+  using do
+    quote do
+      alias Linx.Mount.Native, as: Mount
+      alias Linx.Netlink.Socket.Native, as: NetlinkSocket
+
+      alias LinxNative.Test.{
+        Await,
+        Container,
+        Departures,
+        Descriptors,
+        Folder,
+        Harness,
+        Implementation,
+        Machine,
+        MountInfo,
+        Netlink,
+        Program,
+        TaskLimit,
+        Vm
+      }
+
+      import LinxNative.Test.Departures, only: [expect: 2]
+    end
+  end
+
+  # Callbacks run in reverse order: this one, the first, after all clean-ups of the test.
+  setup do
+    before = Machine.snapshot()
+    on_exit(fn -> Machine.assert_unchanged!(before) end)
+  end
+end

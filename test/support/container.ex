@@ -1,0 +1,72 @@
+defmodule LinxNative.Test.Container do
+  @moduledoc """
+  A process in namespaces of its own, like a container that does nothing.
+
+  It ends when the test ends, with everything in its PID namespace.
+  """
+
+  alias LinxNative.Test.{Harness, MountInfo, Program}
+
+  @enforce_keys [:pid, :namespaces, :program]
+  defstruct @enforce_keys
+
+  @files %{net: "net", mount: "mnt", pid: "pid", user: "user"}
+
+  @doc """
+  Starts one with the given namespaces of `:net`, `:mount`, `:pid`, `:user`.
+
+  Its mounts, if they are its own, are all private. With `:user`, its root is the user of the VM.
+  """
+  def start(namespaces) do
+    program = Program.start!(Harness.path(), ["hold" | Enum.map(namespaces, &"--#{&1}")])
+    "ready " <> pid = Program.line!(program)
+    %__MODULE__{pid: String.to_integer(pid), namespaces: namespaces, program: program}
+  end
+
+  @doc """
+  Ends it and awaits that.
+  """
+  def stop(%__MODULE__{program: program}) do
+    Program.dismiss(program)
+    :ok
+  end
+
+  @doc """
+  The file of one of its namespaces: `:net`, `:mnt` (or `:mount`), `:pid`, `:user`, ...
+  """
+  def ns_path(%__MODULE__{pid: pid}, namespace) do
+    "/proc/#{pid}/ns/#{Map.get(@files, namespace, namespace)}"
+  end
+
+  @doc """
+  The words to put before a command that is to run inside.
+  """
+  def nsenter(%__MODULE__{pid: pid, namespaces: namespaces}) do
+    # Credentials stay as they are: they already are those of its root, and a user namespace made
+    # without privileges forbids to set groups.
+    ["nsenter", "--target", "#{pid}", "--preserve-credentials"] ++
+      Enum.map(namespaces, &"--#{&1}") ++ ["--"]
+  end
+
+  @doc """
+  Runs a shell command inside and returns what it prints.
+  """
+  def sh!(%__MODULE__{} = container, command) do
+    [program | args] = nsenter(container) ++ ["sh", "-c", command]
+
+    case System.cmd(program, args, stderr_to_stdout: true) do
+      {output, 0} -> output
+      {output, status} -> raise "#{command}: exit status #{status}\n#{output}"
+    end
+  end
+
+  @doc """
+  Its mounts, as `LinxNative.Test.MountInfo.list/1` has them.
+  """
+  def mountinfo(%__MODULE__{pid: pid}), do: MountInfo.list(pid)
+
+  @doc """
+  The topmost mount at `path`, or `nil`.
+  """
+  def mount_at(%__MODULE__{pid: pid}, path), do: MountInfo.at(pid, path)
+end

@@ -1,0 +1,71 @@
+defmodule LinxNative.Test.Departures do
+  @moduledoc """
+  What a caller can tell between the two implementations, all of it, and why.
+
+  A test about a departure takes what it expects from `expect/2`. The run fails when that is the
+  same for both implementations, and, if it was a run of everything, when no test looked at a
+  departure that is listed here.
+  """
+
+  alias LinxNative.Test.Implementation
+
+  @listed [
+    %{
+      id: :D1,
+      what: "A NUL byte in a string is refused; the C code cuts the string there.",
+      reason: "A name passes a check, and another one is opened."
+    }
+  ]
+
+  @doc """
+  The list.
+  """
+  def listed, do: @listed
+
+  @doc """
+  What the implementation at hand does: `expect(:D1, rust: {:error, {:open, 22}}, c: {:ok, 7})`.
+  """
+  def expect(id, rust: rust, c: c) do
+    unless Enum.any?(@listed, &(&1.id == id)), do: raise("#{id} is not a listed departure")
+    if rust === c, do: raise("#{id} is no departure: both give #{inspect(rust)}")
+    :persistent_term.put({__MODULE__, id}, :seen)
+    %{rust: rust, c: c}[Implementation.current()]
+  end
+
+  @doc """
+  The departures that no test has looked at.
+  """
+  def unseen do
+    for %{id: id} <- @listed, :persistent_term.get({__MODULE__, id}, nil) != :seen, do: id
+  end
+
+  @doc """
+  Makes the run fail if it was one of everything and some departure was not looked at. For
+  `ExUnit.after_suite/1`.
+  """
+  def assert_all_seen!(result) do
+    if unseen() != [] and complete?(result) do
+      IO.puts(:stderr, "No test looked at these departures: #{inspect(unseen())}")
+      # As `mix test` does: what happens after the suite cannot change its result otherwise.
+      System.at_exit(fn _ -> exit({:shutdown, 3}) end)
+    end
+
+    :ok
+  end
+
+  defp complete?(%{failures: failures, excluded: excluded, skipped: skipped}) do
+    failures + excluded + skipped == 0 and MapSet.subset?(all_files(), loaded_files())
+  end
+
+  defp all_files do
+    root = Path.expand("..", __DIR__)
+    root |> Path.join("**/*_test.exs") |> Path.wildcard() |> MapSet.new()
+  end
+
+  defp loaded_files do
+    for {module, _} <- :code.all_loaded(),
+        function_exported?(module, :__ex_unit__, 0),
+        into: MapSet.new(),
+        do: to_string(module.module_info(:compile)[:source])
+  end
+end

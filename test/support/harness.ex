@@ -1,0 +1,89 @@
+defmodule LinxNative.Test.Harness do
+  @moduledoc """
+  The program of `native/harness`.
+
+  `LINX_TEST_HARNESS` names a ready-made one, for machines without a Rust compiler.
+  """
+
+  alias LinxNative.Test.Program
+
+  @root Path.expand("../..", __DIR__)
+
+  @doc """
+  Where the program is.
+  """
+  def path do
+    System.get_env("LINX_TEST_HARNESS") ||
+      [System.get_env("CARGO_TARGET_DIR", "target"), "release", "linx_harness"]
+      |> Path.join()
+      |> Path.expand(@root)
+  end
+
+  @doc """
+  Builds the program, unless there is a ready-made one.
+  """
+  def build! do
+    unless System.get_env("LINX_TEST_HARNESS") do
+      args = ~w(build --quiet --release --package linx_harness)
+      options = [cd: @root, stderr_to_stdout: true]
+
+      with {output, status} when status != 0 <- System.cmd("cargo", args, options) do
+        raise "cargo #{Enum.join(args, " ")}: exit status #{status}\n#{output}"
+      end
+    end
+
+    File.exists?(path()) || raise "there is no #{path()}"
+    :ok
+  end
+
+  @doc """
+  Runs a subcommand to its end: `{output, exit_status}`.
+  """
+  def run(subcommand, args) do
+    System.cmd(path(), [subcommand | args], stderr_to_stdout: true)
+  end
+
+  @doc """
+  The words to put before a command whose system calls are to fail, for `Vm.start(wrap: ...)`.
+
+      seccomp("fsopen=ENOSYS,setns-pid=EPERM")
+  """
+  def seccomp(rules), do: [path(), "seccomp", rules, "--"]
+
+  @doc """
+  Swaps two names until `swaps/1`, which every test that starts a race may leave to its end.
+
+  `wrap` is a command to run it under, for example the words of `Container.nsenter/1`.
+  """
+  def race(a, b, wrap \\ []) do
+    [command | args] = wrap ++ [path(), "race", a, b]
+    program = Program.start!(command, args)
+    "ready" = Program.line!(program)
+    program
+  end
+
+  @doc """
+  Ends a race: how many swaps there were. The names are as they were before.
+  """
+  def swaps(race) do
+    {["swaps " <> count], 0} = Program.dismiss(race)
+    String.to_integer(count)
+  end
+
+  @doc """
+  What the kernel knows about a socket, by default one of this VM: a map with `netns_dev`,
+  `netns_ino`, `cookie`, `domain`, `type`, `protocol` and, for netlink, `nl_pid`, `nl_groups`.
+  """
+  def socket(fd, os_pid \\ System.pid()) do
+    case run("socket", [to_string(os_pid), to_string(fd)]) do
+      {output, 0} ->
+        for line <- String.split(output, "\n", trim: true), into: %{} do
+          [key, value] = String.split(line)
+          {String.to_atom(key), String.to_integer(value)}
+        end
+
+      {output, _} ->
+        raise output
+    end
+  end
+end

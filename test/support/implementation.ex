@@ -1,0 +1,112 @@
+defmodule LinxNative.Test.Implementation do
+  @moduledoc """
+  Which libraries the suite tests: `LINX_NATIVE_IMPL` is `rust` (the default) or `c`.
+
+  The C files are bound to the same modules, but bare ones: with the functions of the contract and
+  nothing else, as an existing caller has them.
+  """
+
+  @root Path.expand("../..", __DIR__)
+
+  @libraries %{
+    Linx.Netlink.Socket.Native =>
+      {"netlink_socket", [open_in_netns: 2, close_fd: 1, bind_netlink: 2]},
+    Linx.Mount.Native => {"linx_mount", [version: 0, mount: 8, umount: 3, pivot_root: 3]}
+  }
+
+  @doc """
+  `:rust` or `:c`.
+  """
+  def current do
+    case System.get_env("LINX_NATIVE_IMPL", "rust") do
+      "rust" -> :rust
+      "c" -> :c
+      other -> raise "LINX_NATIVE_IMPL is #{other}; it can be rust or c"
+    end
+  end
+
+  @doc """
+  The modules that have a library.
+  """
+  def modules, do: Map.keys(@libraries)
+
+  @doc """
+  The functions of a module, by the contract.
+  """
+  def functions(module), do: @libraries |> Map.fetch!(module) |> elem(1)
+
+  @doc """
+  The library of a module that is in use.
+  """
+  def library_path(module, implementation \\ current()) do
+    {name, _} = Map.fetch!(@libraries, module)
+    Path.join(folder(implementation), name <> ".so")
+  end
+
+  @doc """
+  Builds what is not built yet and loads the modules of the chosen implementation.
+  """
+  def install! do
+    if current() == :c, do: make!()
+    load!()
+  end
+
+  @doc """
+  Loads the modules of the chosen implementation; all is built already.
+  """
+  def load! do
+    Enum.each(modules(), &load(&1, current()))
+  end
+
+  @doc """
+  The binary of a module that has the functions of the contract and loads the library at `path`,
+  without `.so`.
+  """
+  def bare_module(module, path) do
+    stubs = functions(module)
+
+    forms =
+      [
+        {:attribute, 1, :module, module},
+        {:attribute, 1, :export, stubs},
+        {:attribute, 1, :on_load, {:load, 0}},
+        function(:load, 0, call(:load_nif, [{:string, 1, to_charlist(path)}, {:integer, 1, 0}]))
+      ] ++
+        for {name, arity} <- stubs do
+          function(name, arity, call(:nif_error, [{:atom, 1, :not_loaded}]))
+        end
+
+    {:ok, ^module, binary} = :compile.forms(forms)
+    binary
+  end
+
+  defp load(module, :rust) do
+    {:module, ^module} = Code.ensure_loaded(module)
+  end
+
+  defp load(module, :c) do
+    path = library_path(module, :c)
+    :code.purge(module)
+    :code.delete(module)
+    binary = bare_module(module, Path.rootname(path))
+    {:module, ^module} = :code.load_binary(module, to_charlist(path), binary)
+  end
+
+  defp function(name, arity, body) do
+    {:function, 1, name, arity, [{:clause, 1, List.duplicate({:var, 1, :_}, arity), [], [body]}]}
+  end
+
+  defp call(function, args) do
+    {:call, 1, {:remote, 1, {:atom, 1, :erlang}, {:atom, 1, function}}, args}
+  end
+
+  defp make! do
+    case System.cmd("make", ["-s", "-C", folder(:c)], stderr_to_stdout: true) do
+      {_, 0} -> :ok
+      {output, status} -> raise "make -C #{folder(:c)}: exit status #{status}\n#{output}"
+    end
+  end
+
+  defp folder(:rust), do: to_string(:code.priv_dir(:linx_native))
+  defp folder(:c), do: Path.join(@root, "c_src_legacy")
+end

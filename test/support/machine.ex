@@ -1,0 +1,169 @@
+defmodule LinxNative.Test.Machine do
+  @moduledoc """
+  What a test must leave as it found it.
+
+    * `descriptors`: those of the VM, and whether a program that the VM starts would inherit them;
+    * `threads`: those of the VM, and of each its namespaces, root and working directory, and the
+      signals it blocks;
+    * `mounts`: those in the VM's mount namespace;
+    * `netns`: the names of `ip netns`;
+    * `processes`: the VM's children, and theirs; also those that nobody has waited for.
+
+  It asks `/proc` only, so it works in a peer under odd circumstances as well.
+  """
+
+  alias LinxNative.Test.Await
+
+  @namespaces ~w(cgroup ipc mnt net pid pid_for_children user uts)
+  @timeout 5_000
+  @close_on_exec 0o2000000
+
+  @doc """
+  The present state, once it holds still.
+  """
+  def snapshot, do: steady(read(), 100)
+
+  # Twice the same: nothing that comes and goes, like the descriptor of a file being read.
+  defp steady(last, tries) do
+    now = read()
+    if now == last or tries == 0, do: now, else: steady(now, tries - 1)
+  end
+
+  @doc """
+  What differs from `before`, a line each; `[]` if nothing does.
+
+  Waits up to `timeout` ms for it to become the same again: threads and programs take their time
+  to go.
+  """
+  def changes(before, timeout \\ @timeout) do
+    if Await.until(timeout, fn -> read() == before end), do: [], else: compare(before, read())
+  end
+
+  @doc """
+  Fails the test if anything differs from `before`.
+  """
+  def assert_unchanged!(before, timeout \\ @timeout) do
+    case changes(before, timeout) do
+      [] -> :ok
+      lines -> ExUnit.Assertions.flunk("left behind:\n  " <> Enum.join(lines, "\n  "))
+    end
+  end
+
+  @doc """
+  The VM's descriptors: number to `{target, :close_on_exec | :inherited}`.
+  """
+  def descriptors do
+    # The listing itself needs a descriptor; it is gone by the time we ask what it was.
+    for name <- list("/proc/self/fd"),
+        {:ok, target} <- [File.read_link("/proc/self/fd/#{name}")],
+        {:ok, info} <- [File.read("/proc/self/fdinfo/#{name}")],
+        into: %{},
+        do: {String.to_integer(name), {target, inheritance(info)}}
+  end
+
+  @doc """
+  The VM's threads: number to a map of what a system call on that thread could have moved.
+  """
+  def threads do
+    for name <- list("/proc/self/task"),
+        path = "/proc/self/task/#{name}",
+        {:ok, status} <- [File.read(path <> "/status")],
+        into: %{},
+        do: {String.to_integer(name), thread(path, status)}
+  end
+
+  defp read do
+    %{
+      descriptors: descriptors(),
+      threads: threads(),
+      mounts: mounts(),
+      netns: Map.new(list("/run/netns"), &{&1, :present}),
+      processes: processes()
+    }
+  end
+
+  defp inheritance(info) do
+    [_, flags] = Regex.run(~r/^flags:\s*([0-7]+)$/m, info)
+    flag = Bitwise.band(String.to_integer(flags, 8), @close_on_exec)
+    if flag == 0, do: :inherited, else: :close_on_exec
+  end
+
+  defp thread(path, status) do
+    links = Map.new(@namespaces, &{&1, link("#{path}/ns/#{&1}")})
+
+    Map.merge(links, %{
+      "name" => field(status, "Name"),
+      "blocked signals" => field(status, "SigBlk"),
+      "root" => link(path <> "/root"),
+      "working directory" => link(path <> "/cwd")
+    })
+  end
+
+  defp mounts do
+    for line <- String.split(File.read!("/proc/self/mountinfo"), "\n", trim: true), into: %{} do
+      [id, rest] = String.split(line, " ", parts: 2)
+      {String.to_integer(id), rest}
+    end
+  end
+
+  defp processes do
+    everyone =
+      for name <- list("/proc"),
+          name =~ ~r/^\d+$/,
+          {:ok, status} <- [File.read("/proc/#{name}/status")],
+          do: {name, field(status, "PPid"), field(status, "Name"), field(status, "State")}
+
+    descendants(everyone, [link("/proc/self")])
+  end
+
+  defp descendants(_, []), do: %{}
+
+  defp descendants(everyone, parents) do
+    children = for {_, parent, _, _} = child <- everyone, parent in parents, do: child
+
+    children
+    |> Map.new(fn {pid, _, name, state} ->
+      {String.to_integer(pid), if(state =~ ~r/^Z/, do: name <> " (zombie)", else: name)}
+    end)
+    |> Map.merge(descendants(everyone, for({pid, _, _, _} <- children, do: pid)))
+  end
+
+  defp list(path) do
+    case File.ls(path) do
+      {:ok, names} -> names
+      {:error, _} -> []
+    end
+  end
+
+  defp link(path) do
+    case File.read_link(path) do
+      {:ok, target} -> target
+      {:error, reason} -> inspect(reason)
+    end
+  end
+
+  defp field(status, name) do
+    case Regex.run(~r/^#{name}:\s*(.*)$/m, status) do
+      [_, value] -> value
+      nil -> ""
+    end
+  end
+
+  defp compare(before, now) do
+    for {section, old} <- before, new = Map.fetch!(now, section), line <- differences(old, new) do
+      "#{section} #{line}"
+    end
+  end
+
+  defp differences(old, new) do
+    for key <- Enum.sort(Enum.uniq(Map.keys(old) ++ Map.keys(new))),
+        line <- difference(Map.fetch(old, key), Map.fetch(new, key)),
+        do: "#{key}: #{line}"
+  end
+
+  defp difference(same, same), do: []
+  defp difference(:error, {:ok, new}), do: ["new: #{inspect(new)}"]
+  defp difference({:ok, old}, :error), do: ["gone: #{inspect(old)}"]
+  defp difference({:ok, %{} = old}, {:ok, %{} = new}), do: differences(old, new)
+  defp difference({:ok, old}, {:ok, new}), do: ["#{inspect(old)} -> #{inspect(new)}"]
+end

@@ -1,0 +1,98 @@
+defmodule LinxNative.Test.Program do
+  @moduledoc """
+  A program that runs beside a test, talks in lines, and ends when it is written to.
+
+  It belongs to a process of its own, since the callbacks of `on_exit`, which end it, do not run
+  in the test process. It ends with the VM at the latest: its standard input closes then.
+  """
+
+  @patience 15_000
+
+  @doc """
+  Starts `command`; the test that calls this ends it when it exits.
+  """
+  def start!(command, args) do
+    executable = System.find_executable(command) || raise "there is no #{command}"
+    options = [:binary, :exit_status, :stderr_to_stdout, line: 4096, args: args]
+
+    program =
+      spawn(fn -> serve(Port.open({:spawn_executable, to_charlist(executable)}, options)) end)
+
+    ExUnit.Callbacks.on_exit(fn -> dismiss(program) end)
+    program
+  end
+
+  @doc """
+  The next line that the program says.
+  """
+  def line!(program) do
+    case ask(program, &next/1) do
+      {:line, line} -> line
+      other -> raise "waited for a line of a program: #{inspect(other)}"
+    end
+  end
+
+  @doc """
+  Lets the program end and awaits that.
+
+  Returns the lines it had not been asked for yet and its exit status, or `:ended` when it had
+  been dismissed before.
+  """
+  def dismiss(program) do
+    result =
+      ask(program, fn port ->
+        # It may have ended by itself.
+        if Port.info(port), do: Port.command(port, "\n")
+        rest(port, [])
+      end)
+
+    send(program, :stop)
+    result
+  end
+
+  defp rest(port, lines) do
+    case next(port) do
+      {:line, line} -> rest(port, [line | lines])
+      {:ended, status} -> {Enum.reverse(lines), status}
+      :silent -> raise "a program does not end; it said #{inspect(Enum.reverse(lines))}"
+    end
+  end
+
+  defp next(port) do
+    receive do
+      {^port, {:data, {_, line}}} -> {:line, line}
+      {^port, {:exit_status, status}} -> {:ended, status}
+    after
+      @patience -> :silent
+    end
+  end
+
+  # Not a GenServer: what the port says has to stay in the mailbox until somebody asks.
+  defp serve(port) do
+    receive do
+      {:ask, from, tag, question} ->
+        send(from, {tag, question.(port)})
+        serve(port)
+
+      :stop ->
+        :ok
+    end
+  end
+
+  defp ask(program, question) do
+    monitor = Process.monitor(program)
+    send(program, {:ask, self(), monitor, question})
+
+    receive do
+      {^monitor, answer} ->
+        Process.demonitor(monitor, [:flush])
+        answer
+
+      {:DOWN, ^monitor, :process, _, reason} when reason in [:normal, :noproc] ->
+        :ended
+
+      {:DOWN, ^monitor, :process, _, reason} ->
+        exit(reason)
+    end
+  end
+end

@@ -1,0 +1,81 @@
+defmodule LinxNative.Test.Vm do
+  @moduledoc """
+  Another BEAM, with the same code and the same implementation: for what must not happen to ours.
+
+  It ends when the test ends.
+  """
+
+  alias LinxNative.Test.{Await, Implementation}
+
+  @enforce_keys [:peer, :os_pid]
+  defstruct @enforce_keys
+
+  @boot 30_000
+  @patience 30_000
+
+  @doc """
+  Starts one.
+
+    * `wrap`: the words of a command to start it under, `["prlimit", "--nofile=64", "--"]`;
+    * `env`: a map of environment variables;
+    * `load`: `false` leaves the libraries to the test.
+  """
+  def start(options \\ []) do
+    {:ok, peer, _} =
+      :peer.start(%{
+        # Neither distribution nor epmd nor a home: it works wherever a program can.
+        connection: :standard_io,
+        exec: exec(Keyword.get(options, :wrap, [])),
+        args: [~c"-boot", ~c"no_dot_erlang"],
+        env: env(Map.merge(%{"HOME" => "/"}, Keyword.get(options, :env, %{}))),
+        wait_boot: @boot
+      })
+
+    vm = %__MODULE__{peer: peer, os_pid: peer |> :peer.call(:os, :getpid, []) |> to_string()}
+    ExUnit.Callbacks.on_exit(fn -> stop(vm) end)
+    :ok = call(vm, :code, :add_pathsz, [:code.get_path()])
+    {:ok, _} = call(vm, :application, :ensure_all_started, [:elixir])
+    if Keyword.get(options, :load, true), do: call(vm, Implementation, :load!, [])
+    vm
+  end
+
+  @doc """
+  Calls a function there. An exception there is one here.
+  """
+  def call(%__MODULE__{peer: peer}, module, function, args, timeout \\ @patience) do
+    :peer.call(peer, module, function, args, timeout)
+  end
+
+  @doc """
+  Evaluates quoted code there, for what a test file has no named function for.
+
+      eval(vm, quote(do: var!(n) + 1), n: 1)
+  """
+  def eval(vm, quoted, binding \\ []) do
+    {value, _} = call(vm, Code, :eval_quoted, [quoted, binding])
+    value
+  end
+
+  @doc """
+  Ends it and awaits that.
+  """
+  def stop(%__MODULE__{peer: peer, os_pid: os_pid}) do
+    if Process.alive?(peer), do: :peer.stop(peer)
+    gone? = fn -> not File.exists?("/proc/#{os_pid}") end
+    Await.until(gone?) || raise "the VM #{os_pid} does not end"
+    :ok
+  end
+
+  defp exec([]), do: erl()
+
+  defp exec([command | args]) do
+    executable = System.find_executable(command) || raise "there is no #{command}"
+    {to_charlist(executable), Enum.map(args, &to_charlist/1) ++ [erl()]}
+  end
+
+  defp erl, do: to_charlist(Path.join([:code.root_dir(), "bin", "erl"]))
+
+  defp env(variables) do
+    for {name, value} <- variables, do: {to_charlist(name), to_charlist(value)}
+  end
+end
