@@ -72,6 +72,19 @@ defmodule LinxNative.Test.Machine do
         do: {String.to_integer(name), thread(path, status)}
   end
 
+  @doc """
+  The VM's children, and theirs: number to name, with ` (zombie)` for one that is over.
+  """
+  def processes do
+    everyone =
+      for name <- list("/proc"),
+          name =~ ~r/^\d+$/,
+          {:ok, status} <- [File.read("/proc/#{name}/status")],
+          do: {name, field(status, "PPid"), field(status, "Name"), field(status, "State")}
+
+    descendants(everyone, [link("/proc/self")])
+  end
+
   defp read do
     %{
       descriptors: descriptors(),
@@ -104,16 +117,6 @@ defmodule LinxNative.Test.Machine do
       [id, rest] = String.split(line, " ", parts: 2)
       {String.to_integer(id), rest}
     end
-  end
-
-  defp processes do
-    everyone =
-      for name <- list("/proc"),
-          name =~ ~r/^\d+$/,
-          {:ok, status} <- [File.read("/proc/#{name}/status")],
-          do: {name, field(status, "PPid"), field(status, "Name"), field(status, "State")}
-
-    descendants(everyone, [link("/proc/self")])
   end
 
   defp descendants(_, []), do: %{}

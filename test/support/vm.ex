@@ -5,7 +5,7 @@ defmodule LinxNative.Test.Vm do
   It ends when the test ends.
   """
 
-  alias LinxNative.Test.{Await, Implementation}
+  alias LinxNative.Test.{Await, Implementation, Machine}
 
   @enforce_keys [:peer, :os_pid]
   defstruct @enforce_keys
@@ -36,6 +36,7 @@ defmodule LinxNative.Test.Vm do
     :ok = call(vm, :code, :add_pathsz, [:code.get_path()])
     {:ok, _} = call(vm, :application, :ensure_all_started, [:elixir])
     if Keyword.get(options, :load, true), do: call(vm, Implementation, :load!, [])
+    settle(vm)
     vm
   end
 
@@ -64,6 +65,23 @@ defmodule LinxNative.Test.Vm do
     gone? = fn -> not File.exists?("/proc/#{os_pid}") end
     Await.until(gone?) || raise "the VM #{os_pid} does not end"
     :ok
+  end
+
+  # So that nothing of the VM's own comes or goes during the test: it still ends the program that
+  # it looked its host's name up with, and it loads a module on first use, which takes descriptors.
+  defp settle(vm) do
+    alone? = fn -> map_size(call(vm, Machine, :processes, [])) <= 1 end
+    Await.until(alone?) || raise "the VM #{vm.os_pid} does not come to rest"
+    eval(vm, warm_up())
+    call(vm, Machine, :snapshot, [])
+  end
+
+  # The socket may be refused there.
+  defp warm_up do
+    quote do
+      with {:ok, socket} <- :socket.open(:inet, :dgram), do: :socket.close(socket)
+      for n <- [1], is_integer(n), do: (fn -> <<n>> end).()
+    end
   end
 
   defp exec([]), do: erl()
