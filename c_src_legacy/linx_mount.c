@@ -98,9 +98,9 @@ static struct outcome enter(const char *path, int type, enum stage open_stage,
     return outcome;
 }
 
-/* Without O_NONBLOCK a FIFO would hold the open until someone writes. EISDIR, or any other reason
- * why what is there cannot be opened (a socket, a device node on a nodev mount), means that
- * nothing has to be made. */
+/* Without O_NONBLOCK a FIFO would hold the open until someone writes. Where there is something that
+ * cannot be opened so (a directory, a socket, a device node on a nodev mount), nothing has to be
+ * made. */
 static struct outcome create_if_missing(const char *target)
 {
     struct stat there;
@@ -109,7 +109,7 @@ static struct outcome create_if_missing(const char *target)
 
     if (fd != -1)
         close(fd);
-    else if (outcome.error == EISDIR || stat(target, &there) == 0)
+    else if (stat(target, &there) == 0)
         outcome.error = 0;
     return outcome;
 }

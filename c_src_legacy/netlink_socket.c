@@ -35,29 +35,23 @@ static void fail(struct job *job, enum stage stage, int error)
     job->error = error;
 }
 
-static int enter_network_namespace(struct job *job)
-{
-    int ns = open(job->path, O_RDONLY | O_CLOEXEC);
-    if (ns == -1) {
-        fail(job, OPEN, errno);
-        return -1;
-    }
-    int moved = setns(ns, CLONE_NEWNET);
-    if (moved == -1)
-        fail(job, SETNS, errno);
-    close(ns);
-    return moved;
-}
-
 static void *open_on_thread(void *argument)
 {
     struct job *job = argument;
+    int ns = open(job->path, O_RDONLY | O_CLOEXEC);
 
-    if (enter_network_namespace(job) == -1)
+    if (ns == -1) {
+        fail(job, OPEN, errno);
         return NULL;
-    job->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, job->protocol);
-    if (job->fd == -1)
-        fail(job, SOCKET, errno);
+    }
+    if (setns(ns, CLONE_NEWNET) == -1) {
+        fail(job, SETNS, errno);
+    } else {
+        job->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, job->protocol);
+        if (job->fd == -1)
+            fail(job, SOCKET, errno);
+    }
+    close(ns);
     return NULL;
 }
 

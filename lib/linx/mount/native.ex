@@ -56,7 +56,7 @@ defmodule Linx.Mount.Native do
       ok = Native:mount(<<"tmpfs">>, <<"/run">>, <<"tmpfs">>, 0, <<>>, <<"/proc/4711/ns/mnt">>, <<>>, 0).
   """
 
-  @on_load :load
+  use LinxNative.Loader, "linx_mount"
 
   @typedoc "The step that failed."
   @type stage ::
@@ -98,10 +98,6 @@ defmodule Linx.Mount.Native do
 
   @typedoc "Why a call failed."
   @type reason :: {stage, errno}
-
-  @doc false
-  @spec load :: :ok
-  def load, do: LinxNative.Loader.load("linx_mount")
 
   @doc """
   The name of the library, `~c"linx_mount"`: an answer means that it is loaded.
@@ -190,7 +186,8 @@ defmodule Linx.Mount.Native do
   the VM. Apart from that the VM's working directory does not change.
 
   Stages: `:thread`, `:unshare`; with `ns_path` `:open_ns`, `:setns`; then `:chdir` and `:pivot_root`, the latter with
-  `:einval` if `new_root` is not a mount point, or one of the mounts is shared, and with `:ebusy` if it is the root already.
+  `:ebusy` if `new_root` is not on another mount than the root, and with `:einval` if it is not a mount point, `put_old` is
+  not below it, or a mount concerned is shared.
   """
   @spec pivot_root(new_root :: binary, put_old :: binary, ns_path :: binary) ::
           :ok | {:error, reason}

@@ -34,7 +34,7 @@ defmodule Linx.Netlink.Socket.Native do
   `setns(2)` moves a thread. That is never one of the VM's: each call makes a thread of its own, which ends with it.
   """
 
-  @on_load :load
+  use LinxNative.Loader, "netlink_socket"
 
   @typedoc "A descriptor of the VM: a C `int`."
   @type fd :: non_neg_integer
@@ -44,10 +44,6 @@ defmodule Linx.Netlink.Socket.Native do
 
   @typedoc "The number of an error of Linux, as `2` for ENOENT; see `errno(3)`."
   @type errno :: pos_integer
-
-  @doc false
-  @spec load :: :ok
-  def load, do: LinxNative.Loader.load("netlink_socket")
 
   @doc """
   Opens a netlink socket in the network namespace of the file at `path`.
@@ -102,7 +98,8 @@ defmodule Linx.Netlink.Socket.Native do
 
   ## Errors
 
-  `{:error, errno}`, without a stage: 9 (EBADF), 88 (ENOTSOCK), 1 (EPERM), 22 (EINVAL) for a socket of another family.
+  `{:error, errno}`, without a stage: 9 (EBADF), 88 (ENOTSOCK), 1 (EPERM), 22 (EINVAL) when it is
+  bound already, or of another family.
 
   Arguments of another type or out of range raise `ArgumentError`.
   """

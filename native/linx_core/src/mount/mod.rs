@@ -38,7 +38,7 @@ pub struct Namespaces<'a> {
 /// In this order: [`Thread`](Stage::Thread), [`Unshare`](Stage::Unshare), [`OpenNs`](Stage::OpenNs),
 /// [`Setns`](Stage::Setns) with `namespaces`; [`Create`](Stage::Create) with `create_target` (ELOOP for a link, EXDEV for
 /// a path that leaves the root); [`OpenPidns`](Stage::OpenPidns), [`SetnsPid`](Stage::SetnsPid), [`Fork`](Stage::Fork)
-/// with a PID namespace; [`Mount`](Stage::Mount), with E2BIG for `data` that does not fit into a page and with EINTR if
+/// with a PID namespace; [`Mount`](Stage::Mount), with E2BIG for `data` that does not fit into a page and with EIO if
 /// the child that mounts was killed.
 pub fn mount(
     request: &Request<'_>,
@@ -90,7 +90,7 @@ fn mount_as_seen_from(
     if procfs.is_some_and(|plan| plan.mount(pid_namespace.as_fd(), target).is_ok()) {
         return Ok(());
     }
-    let killed = Err(Errno::from_raw(libc::EINTR));
+    let killed = Err(Errno::from_raw(libc::EIO));
     thread
         .in_child(|| request.mount(target))
         .at(Stage::Fork)?
