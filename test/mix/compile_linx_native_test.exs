@@ -14,7 +14,8 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
   @version ~s(case "$1" in --version\) echo "cargo 1.95.0 (f2d3ce0bd 2026-03-21\)"; exit;; esac\n)
 
   setup do
-    root = Path.join(System.tmp_dir!(), "linx_native_#{System.unique_integer([:positive])}")
+    name = "linx_native_mix_#{System.pid()}_#{System.unique_integer([:positive])}"
+    root = Path.join(System.tmp_dir!(), name)
     bin = Path.join(root, "bin")
     File.mkdir_p!(bin)
     File.write!(Path.join(root, "Cargo.toml"), ~s([workspace.package]\nrust-version = "1.91"\n))
