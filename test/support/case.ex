@@ -28,6 +28,7 @@ defmodule LinxNative.Test.Case do
         MountInfo,
         Netlink,
         Program,
+        Strace,
         TaskLimit,
         Vm
       }

@@ -14,6 +14,46 @@ defmodule LinxNative.Test.Departures do
       id: :D1,
       what: "A NUL byte in a string is refused; the C code cuts the string there.",
       reason: "A name passes a check, and another one is opened."
+    },
+    %{
+      id: :D2,
+      what:
+        "With create_target no part of the path may be a link or leave the root, and a bind goes " <>
+          "onto the file that was checked; the C code follows links, and looks the name up again.",
+      reason: "A container that swaps a name in between decides where the mount lands."
+    },
+    %{
+      id: :D3,
+      what:
+        "Options of a page or more are E2BIG; the C code leaves it to the kernel to cut them.",
+      reason: "The last options are lost without a word, a read-only or a quota among them."
+    },
+    %{
+      id: :D4,
+      what:
+        "Both namespace files are opened in the VM's mount namespace, which takes three descriptors " <>
+          "at a time; the C code looks the second one up in the container.",
+      reason: "The container decides what it finds there, or has no /proc at all."
+    },
+    %{
+      id: :D5,
+      what: "A FIFO in the place of a namespace file is EINVAL; the C code waits for a writer.",
+      reason: "It blocks a dirty scheduler for good."
+    },
+    %{
+      id: :D6,
+      what: "A procfs of a PID namespace is mounted without a process; the C code forks.",
+      reason: "A fork copies the page tables of the VM and stops its schedulers meanwhile."
+    },
+    %{
+      id: :D7,
+      what: "There is no pipe; that of the C code is without close-on-exec.",
+      reason: "A program that the VM starts meanwhile inherits its ends."
+    },
+    %{
+      id: :D8,
+      what: "A module can be loaded again; the VM refuses that for the C code.",
+      reason: "Code upgrades and reloads in development."
     }
   ]
 

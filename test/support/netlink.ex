@@ -54,10 +54,9 @@ defmodule LinxNative.Test.Netlink do
   defp parse(<<>>, links), do: {:more, links}
 
   defp parse(<<length::native-32, type::native-16, _::binary>> = messages, links) do
-    padded = min(aligned(length), byte_size(messages))
-    <<message::binary-size(padded), rest::binary>> = messages
+    rest = drop(messages, aligned(length))
 
-    case {type, message} do
+    case {type, binary_part(messages, 0, length)} do
       {@nlmsg_done, _} ->
         {:done, links}
 
@@ -74,10 +73,10 @@ defmodule LinxNative.Test.Netlink do
   end
 
   defp name(<<length::native-16, _::binary>> = attributes) do
-    skip = aligned(length)
-    <<_::binary-size(skip), rest::binary>> = attributes
-    name(rest)
+    name(drop(attributes, aligned(length)))
   end
+
+  defp drop(binary, count), do: binary_part(binary, byte_size(binary), count - byte_size(binary))
 
   defp aligned(length), do: div(length + 3, 4) * 4
 end

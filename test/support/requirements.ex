@@ -16,7 +16,7 @@ defmodule LinxNative.Test.Requirements do
     "CAP_MKNOD" => 27
   }
 
-  @programs ~w(sh mount umount unshare nsenter setpriv prlimit ip)
+  @programs ~w(sh mount umount unshare nsenter setpriv prlimit ip strace)
 
   @doc """
   Raises with a list of what lacks and what helps.
@@ -49,7 +49,7 @@ defmodule LinxNative.Test.Requirements do
     if missing != [] do
       """
       They need #{Enum.join(missing, ", ")}:
-          apt-get install util-linux iproute2
+          apt-get install util-linux iproute2 strace
       """
     end
   end

@@ -1,0 +1,308 @@
+defmodule LinxNative.DeparturesTest do
+  @moduledoc """
+  What we do otherwise than the C code, on both: `LinxNative.Test.Departures` has the list. D1 is in the test of the
+  arguments, D8 in that of reloading.
+  """
+
+  use LinxNative.Test.Case
+
+  @bind 4096
+
+  describe "D2: with create_target, a path of a container" do
+    setup do
+      folder = Folder.make!()
+      :ok = Mount.mount("linx", folder, "tmpfs", 0, "", "", "", 0)
+      on_exit(fn -> Mount.umount(folder, 2, "") end)
+      File.mkdir_p!(folder <> "/inside")
+      File.mkdir_p!(folder <> "/outside")
+      %{folder: folder}
+    end
+
+    test "a link to a directory in it is refused, and nothing is made behind it", %{
+      folder: folder
+    } do
+      File.ln_s!("../outside", folder <> "/inside/dev")
+      result = Mount.mount("/dev/null", folder <> "/inside/dev/null", "", @bind, "", "", "", 1)
+      assert result == expect(:D2, rust: {:error, {:create, :eloop}}, c: :ok)
+      assert File.ls!(folder <> "/outside") == expect(:D2, rust: [], c: ["null"])
+    end
+
+    test "a link in its last place is refused, also one to nothing", %{folder: folder} do
+      File.ln_s!("../outside/null", folder <> "/inside/null")
+
+      bind = fn ->
+        Mount.mount("/dev/null", folder <> "/inside/null", "", @bind, "", "", "", 1)
+      end
+
+      assert bind.() == expect(:D2, rust: {:error, {:create, :eloop}}, c: :ok)
+      File.write(folder <> "/outside/null", "")
+      assert bind.() == expect(:D2, rust: {:error, {:create, :eloop}}, c: :ok)
+    end
+
+    test "and so for any other kind of mount", %{folder: folder} do
+      File.ln_s!("../outside", folder <> "/inside/link")
+
+      assert Mount.mount("", folder <> "/inside/link", "tmpfs", 0, "", "", "", 1) ==
+               expect(:D2, rust: {:error, {:create, :eloop}}, c: :ok)
+    end
+
+    test "it must not leave the root", %{folder: folder} do
+      container = Container.start([:mount])
+
+      for ns <- ["", Container.ns_path(container, :mnt)] do
+        result = Mount.mount("/dev/null", "/..#{folder}/null", "", @bind, "", ns, "", 1)
+        assert result == expect(:D2, rust: {:error, {:create, 18}}, c: :ok)
+      end
+
+      assert :ok = Mount.mount("/dev/null", "#{folder}/inside/../null", "", @bind, "", "", "", 1)
+    end
+
+    test "a kernel without openat2(2), or without open_tree(2), gives an error and no look-up by name",
+         %{folder: folder} do
+      args = ["/dev/null", folder <> "/null", "", @bind, "", "", "", 1]
+
+      for {rule, rust} <- [
+            {"openat2=ENOSYS", {:error, {:create, 38}}},
+            {"open_tree=ENOSYS", {:error, {:mount, 38}}},
+            {"move_mount=ENOSYS", {:error, {:mount, 38}}},
+            {"openat2=EPERM", {:error, {:create, :eperm}}},
+            {"openat2=EINTR", {:error, {:create, 4}}},
+            {"openat2=EAGAIN", {:error, {:create, :eagain}}},
+            {"open_tree=ENOMEM", {:error, {:mount, :enomem}}}
+          ] do
+        vm = Vm.start(wrap: Harness.seccomp(rule))
+        before = Vm.call(vm, Machine, :snapshot, [])
+        result = Vm.call(vm, Mount, :mount, args)
+        assert {rule, result} == {rule, expect(:D2, rust: rust, c: :ok)}
+
+        case result do
+          :ok -> :ok = Mount.umount(folder <> "/null", 0, "")
+          {:error, _} -> assert Vm.call(vm, Machine, :changes, [before]) == []
+        end
+
+        Vm.stop(vm)
+      end
+    end
+  end
+
+  describe "D3: options that do not fit into a page" do
+    defp options(size, last) do
+      String.duplicate(",", size - byte_size(last)) <> last
+    end
+
+    test "are refused, not cut" do
+      folder = Folder.make!()
+      # Cut by the kernel, the last option would be gone, and with it what is wrong with it.
+      mount = &Mount.mount("", folder, "tmpfs", 0, &1, "", "", 0)
+      page = page_size()
+
+      assert {:error, {:mount, :einval}} = mount.(options(page - 1, "nosuchoption"))
+
+      for size <- [page + 12, page + 1_000, 64 * page] do
+        assert mount.(options(size, "nosuchoption")) ==
+                 expect(:D3, rust: {:error, {:mount, 7}}, c: :ok)
+
+        Mount.umount(folder, 0, "")
+      end
+
+      assert mount.(options(page, "size=4k")) == expect(:D3, rust: {:error, {:mount, 7}}, c: :ok)
+      Mount.umount(folder, 0, "")
+
+      assert :ok = mount.(options(page - 1, "size=64k"))
+      assert "size=64k" in MountInfo.at(folder).super_options
+      assert :ok = Mount.umount(folder, 0, "")
+    end
+
+    test "an earlier stage is reported first" do
+      data = options(2 * page_size(), "x")
+      mount = &Mount.mount("", "/nonexistent/x", "proc", 0, data, &1, &2, &3)
+      assert {:error, {:open_ns, :enoent}} = mount.("/nonexistent", "", 1)
+      assert {:error, {:create, :enoent}} = mount.("", "", 1)
+      own = "/proc/self/ns/mnt"
+      assert {:error, {:open_pidns, :enoent}} = mount.(own, "/nonexistent", 0)
+    end
+
+    test "also for a procfs of another PID namespace" do
+      container = Container.start([:mount, :pid])
+      folder = Folder.make!()
+      [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
+      data = options(2 * page_size(), "nosuchoption")
+
+      assert Mount.mount("proc", folder, "proc", 0, data, ns, pidns, 0) ==
+               expect(:D3, rust: {:error, {:mount, 7}}, c: :ok)
+    end
+
+    defp page_size do
+      {size, 0} = System.cmd("getconf", ["PAGE_SIZE"])
+      size |> String.trim() |> String.to_integer()
+    end
+  end
+
+  describe "D4: the namespace files" do
+    setup do
+      container = Container.start([:mount, :pid])
+      [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
+      %{container: container, ns: ns, pidns: pidns, folder: Folder.make!()}
+    end
+
+    test "are looked up here, so a container needs no /proc", context do
+      %{container: container, ns: ns, pidns: pidns, folder: folder} = context
+      Container.sh!(container, "umount --lazy /proc")
+
+      for type <- ["proc", "tmpfs"] do
+        assert Mount.mount("", folder, type, 0, "", ns, pidns, 0) ==
+                 expect(:D4, rust: :ok, c: {:error, {:open_pidns, :enoent}})
+      end
+    end
+
+    test "a container's own file in that place is not looked at", context do
+      %{container: container, ns: ns, pidns: pidns, folder: folder} = context
+
+      # A /proc of the container, in which that pid is nobody, and a file of its choice under the name.
+      Container.sh!(container, "mount -t tmpfs fake /proc")
+      Container.sh!(container, "mkdir -p #{Path.dirname(pidns)} && touch #{pidns}")
+
+      assert Mount.mount("", folder, "tmpfs", 0, "", ns, pidns, 0) ==
+               expect(:D4, rust: :ok, c: {:error, {:setns_pid, :einval}})
+    end
+
+    test "the order of the errors is kept", context do
+      %{ns: ns, pidns: pidns, folder: folder} = context
+      mount = &Mount.mount("", folder, "proc", 0, "", &1, &2, 0)
+      gone = Path.dirname(ns)
+      assert {:error, {:open_ns, :enoent}} = mount.(gone <> "/no", gone <> "/pid")
+      assert {:error, {:open_ns, :enoent}} = mount.(gone <> "/no", gone <> "/no")
+      assert {:error, {:setns, :einval}} = mount.(pidns, gone <> "/no")
+      assert {:error, {:setns, :einval}} = mount.("/proc/self/stat", "/nonexistent")
+      assert {:error, {:open_pidns, :enoent}} = mount.(ns, gone <> "/no")
+      assert {:error, {:open_pidns, :enoent}} = mount.(ns, "/nonexistent")
+    end
+
+    test "take three descriptors at a time", %{ns: ns, pidns: pidns, folder: folder} do
+      vm = Vm.start(wrap: ["prlimit", "--nofile=256:256", "--"])
+      args = ["", folder, "tmpfs", 0, "", ns, pidns, 0]
+      mount = &Vm.call(vm, Descriptors, :with_only, [&1, Mount, :mount, args])
+      assert {:error, {:open_ns, :emfile}} = mount.(0)
+
+      assert mount.(1) ==
+               expect(:D4, rust: {:error, {:open_ns, :emfile}}, c: {:error, {:pipe, :emfile}})
+
+      assert mount.(2) == expect(:D4, rust: {:error, {:open_pidns, :emfile}}, c: :ok)
+      assert :ok = mount.(3)
+    end
+  end
+
+  describe "D5: a FIFO in the place of a namespace file" do
+    setup do
+      fifo = Folder.make!() <> "/fifo"
+      {_, 0} = System.cmd("mkfifo", [fifo])
+      %{fifo: fifo}
+    end
+
+    test "does not block a call", %{fifo: fifo} do
+      container = Container.start([:mount])
+      ns = Container.ns_path(container, :mnt)
+
+      for {module, function, args, error} <- [
+            {NetlinkSocket, :open_in_netns, [fifo, 0], {:setns, 22}},
+            {Mount, :umount, ["/nonexistent", 0, fifo], {:setns, :einval}},
+            {Mount, :pivot_root, ["/nonexistent", "", fifo], {:setns, :einval}},
+            {Mount, :mount, ["", "/nonexistent", "proc", 0, "", fifo, "", 0], {:setns, :einval}},
+            {Mount, :mount, ["", "/nonexistent", "proc", 0, "", ns, fifo, 0],
+             {:setns_pid, :einval}}
+          ] do
+        call = Task.async(fn -> apply(module, function, args) end)
+        seen = Await.until(fn -> answered(call) || blocked() end)
+        assert {args, seen} == {args, expect(:D5, rust: {:answer, {:error, error}}, c: :blocked)}
+
+        if seen == :blocked do
+          # A writer lets it go on.
+          {_, 0} = System.cmd("sh", ["-c", ": > #{fifo}"])
+          assert {:error, ^error} = Task.await(call)
+        end
+      end
+    end
+
+    defp answered(task) do
+      with {:ok, answer} <- Task.yield(task, 0), do: {:answer, answer}
+    end
+
+    # Some thread of the VM waits for the other end of a FIFO.
+    defp blocked do
+      waits? = fn tid ->
+        File.read("/proc/self/task/#{tid}/wchan") == {:ok, "wait_for_partner"}
+      end
+
+      if Enum.any?(File.ls!("/proc/self/task"), waits?), do: :blocked
+    end
+  end
+
+  describe "D6 and D7: a mount as seen from a PID namespace" do
+    setup do
+      container = Container.start([:mount, :pid])
+      [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
+      %{ns: ns, pidns: pidns, folder: Folder.make!()}
+    end
+
+    test "is without a process for a procfs (D6)", %{ns: ns, pidns: pidns, folder: folder} do
+      args = ["", folder, "proc", 0, "", ns, pidns, 0]
+      vm = Vm.start()
+      TaskLimit.set!(vm, 1)
+
+      assert Vm.call(vm, Mount, :mount, args) ==
+               expect(:D6, rust: :ok, c: {:error, {:fork, :eagain}})
+
+      # Any other file system takes one.
+      assert {:error, {:fork, :eagain}} =
+               Vm.call(vm, Mount, :mount, List.replace_at(args, 2, "tmpfs"))
+    end
+
+    test "makes no process for a procfs, as its system calls show (D6)", context do
+      %{ns: ns, pidns: pidns, folder: folder} = context
+      vm = Vm.start()
+
+      for {type, rust} <- [{"proc", []}, {"tmpfs", [:shares_memory]}] do
+        call = {Mount, :mount, ["", folder, type, 0, "", ns, pidns, 0]}
+        {:ok, calls} = Strace.calls(vm, ~w(clone clone3 fork vfork), call)
+        made = for call <- calls, not (call =~ "CLONE_THREAD"), do: memory(call)
+        assert {type, made} == {type, expect(:D6, rust: rust, c: [:copies_memory])}
+      end
+    end
+
+    defp memory(call), do: if(call =~ "CLONE_VM", do: :shares_memory, else: :copies_memory)
+
+    test "has no descriptor without close-on-exec at any time (D7)", context do
+      %{ns: ns, pidns: pidns, folder: folder} = context
+      vm = Vm.start()
+      opens = ~w(open openat openat2 pipe pipe2 socket fsopen fsmount open_tree dup fcntl)
+
+      for type <- ["proc", "tmpfs"] do
+        call = {Mount, :mount, ["", folder, type, 0, "", ns, pidns, 0]}
+        {:ok, calls} = Strace.calls(vm, opens, call)
+        assert calls != []
+        inherited = for call <- calls, not (call =~ "CLOEXEC"), do: hd(String.split(call, "("))
+        assert {type, inherited} == {type, expect(:D7, rust: [], c: ["pipe2"])}
+      end
+    end
+
+    test "nor have the other calls" do
+      container = Container.start([:mount, :net])
+      [ns, net] = for kind <- [:mnt, :net], do: Container.ns_path(container, kind)
+      folder = Folder.make!()
+      vm = Vm.start()
+      opens = ~w(open openat openat2 pipe pipe2 socket open_tree dup fcntl)
+
+      for call <- [
+            {NetlinkSocket, :open_in_netns, [net, 0]},
+            {Mount, :mount, ["", folder, "tmpfs", 0, "", ns, "", 0]},
+            {Mount, :mount, ["/dev/null", folder <> "/null", "", @bind, "", ns, "", 1]},
+            {Mount, :umount, [folder, 2, ns]},
+            {Mount, :pivot_root, ["/nonexistent", "", ns]}
+          ] do
+        {_, calls} = Strace.calls(vm, opens, call)
+        assert calls != []
+        assert {call, []} == {call, Enum.reject(calls, &(&1 =~ "CLOEXEC"))}
+      end
+    end
+  end
+end

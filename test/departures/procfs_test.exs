@@ -1,0 +1,180 @@
+defmodule LinxNative.ProcfsTest do
+  @moduledoc """
+  The two ways to mount as seen from a PID namespace, without a process and by a child: a caller must not be able to tell
+  which one it was.
+  """
+
+  use LinxNative.Test.Case
+
+  @flags %{
+    rdonly: 1,
+    nosuid: 2,
+    nodev: 4,
+    noexec: 8,
+    synchronous: 16,
+    dirsync: 128,
+    nosymfollow: 256,
+    noatime: 1024,
+    nodiratime: 2048,
+    silent: 32_768,
+    relatime: 0x200000,
+    strictatime: 0x1000000,
+    lazytime: 0x2000000,
+    magic: 0xC0ED0000
+  }
+
+  setup do
+    container = Container.start([:mount, :pid])
+    [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
+    %{container: container, ns: ns, pidns: pidns, folder: Folder.make!()}
+  end
+
+  # A VM in which the mount API is not there, as before Linux 5.2, and one that has all of it.
+  defp vms do
+    [Vm.start(wrap: Harness.seccomp("fsopen=ENOSYS")), Vm.start()]
+  end
+
+  test "flags and options mean the same", context do
+    %{container: container, ns: ns, pidns: pidns, folder: folder} = context
+    vms = vms()
+    all = Map.values(@flags)
+    f = @flags
+
+    flags =
+      [0, f.strictatime + f.noatime, f.noatime + f.nodiratime, f.strictatime + f.nodiratime] ++
+        [f.rdonly + f.nosuid + f.nodev + f.noexec, Enum.sum(all) - f.strictatime - f.noatime] ++
+        all
+
+    requests =
+      for(flags <- flags, do: {"proc", flags, ""}) ++
+        for data <- [
+              "hidepid=2",
+              "hidepid=invisible,gid=7",
+              "subset=pid",
+              ",,hidepid=1,,",
+              "=x,subset=pid",
+              "ro",
+              "rw",
+              "sync,dirsync,lazytime",
+              "gid=",
+              "hidepid=9",
+              "hidepid",
+              "nosuchoption",
+              "source=other",
+              "subset=nothing",
+              String.duplicate("x", 300),
+              "hidepid=" <> String.duplicate("2", 300)
+            ],
+            do: {"proc", 0, data}
+
+    sources =
+      for source <- ["", "name with spaces", String.duplicate("s", 300)], do: {source, 0, ""}
+
+    for {source, flags, data} = request <- requests ++ sources do
+      [without, with_process] =
+        for vm <- vms do
+          args = [source, folder, "proc", flags, data, ns, pidns, 0]
+          result = Vm.call(vm, Mount, :mount, args)
+          {result, seen(container, folder, result)}
+        end
+
+      assert {request, without} == {request, with_process}
+    end
+  end
+
+  # What is mounted, and that it shows the processes of the container.
+  defp seen(container, folder, :ok) do
+    mount = Container.mount_at(container, folder)
+    shown = Container.sh!(container, "cat #{folder}/1/comm")
+    Container.sh!(container, "umount #{folder}")
+    {shown, %{mount | id: nil, parent: nil, device: nil}}
+  end
+
+  defp seen(container, folder, {:error, _}), do: Container.mount_at(container, folder)
+
+  test "errors are the same", %{ns: ns, pidns: pidns, folder: folder} do
+    vms = vms()
+    file = folder <> "/file"
+    File.write!(file, "")
+    File.ln_s!("loop", folder <> "/loop")
+    long = String.duplicate("x", 5_000)
+
+    for {source, target, flags, data, reason} <- [
+          {"", folder <> "/no", 0, "", {:mount, :enoent}},
+          {"", folder <> "/no", 0, "nosuchoption", {:mount, :enoent}},
+          {"", "", 0, "", {:mount, :enoent}},
+          {"", file, 0, "", {:mount, :enotdir}},
+          {"", file, 0, "nosuchoption", {:mount, :einval}},
+          {"", file <> "/x", 0, "", {:mount, :enotdir}},
+          {"", folder <> "/loop", 0, "", {:mount, :eloop}},
+          {long, folder, 0, "", {:mount, :einval}},
+          {"", "/" <> String.duplicate("x", 256), 0, "", {:mount, :enametoolong}},
+          # MS_NOUSER
+          {"", folder, 0x80000000, "", {:mount, :einval}}
+        ],
+        vm <- vms do
+      result = Vm.call(vm, Mount, :mount, [source, target, "proc", flags, data, ns, pidns, 0])
+      assert {target, data, result} == {target, data, {:error, reason}}
+    end
+  end
+
+  test "whatever fails on the way without a process, the child has the answer", context do
+    %{container: container, ns: ns, pidns: pidns, folder: folder} = context
+    args = ["", folder, "proc", 0, "", ns, pidns, 0]
+
+    for rule <- ~w(fsopen=EPERM fsopen=EMFILE fsconfig=EINVAL fsconfig=EINTR fsmount=ENOMEM
+          fsmount=EMFILE move_mount=EPERM move_mount=ENOSYS) do
+      vm = Vm.start(wrap: Harness.seccomp(rule))
+      before = Vm.call(vm, Machine, :snapshot, [])
+      assert {rule, Vm.call(vm, Mount, :mount, args)} == {rule, :ok}
+      assert Container.mount_at(container, folder)
+      Container.sh!(container, "umount #{folder}")
+      assert Vm.call(vm, Machine, :changes, [before]) == []
+      Vm.stop(vm)
+    end
+  end
+
+  test "with few descriptors left the child mounts", context do
+    %{ns: ns, pidns: pidns, folder: folder} = context
+    vm = Vm.start(wrap: ["prlimit", "--nofile=256:256", "--"])
+    args = ["", folder, "proc", 0, "", ns, pidns, 0]
+    assert :ok = Vm.call(vm, Descriptors, :with_only, [3, Mount, :mount, args])
+  end
+
+  test "the child is reaped, whatever the VM does with SIGCHLD", context do
+    %{container: container, ns: ns, pidns: pidns, folder: folder} = context
+    vm = Vm.start()
+
+    for handling <- [:default, :ignore, :handle] do
+      Vm.call(vm, :os, :set_signal, [:sigchld, handling])
+      before = Vm.call(vm, Machine, :snapshot, [])
+
+      for _ <- 1..20 do
+        args = ["", folder, "tmpfs", 0, "", ns, pidns, 0]
+        assert :ok = Vm.call(vm, Mount, :mount, args)
+      end
+
+      assert Vm.call(vm, Machine, :changes, [before]) == []
+    end
+
+    Container.sh!(container, "umount --recursive --lazy #{folder}")
+  end
+
+  test "no child is left of a mount that fails", %{ns: ns, pidns: pidns, folder: folder} do
+    before = Machine.snapshot()
+    args = ["", folder, "tmpfs", 0, "nosuchoption", ns, pidns, 0]
+    for _ <- 1..100, do: {:error, {:mount, :einval}} = apply(Mount, :mount, args)
+    assert Machine.changes(before) == []
+  end
+
+  test "with create_target it goes onto the file that was checked", context do
+    %{container: container, ns: ns, pidns: pidns, folder: folder} = context
+    mount = &Mount.mount("", &1, "proc", 0, "", ns, pidns, 1)
+    assert {:error, {:mount, :enotdir}} = mount.(folder <> "/new")
+    assert File.stat!(folder <> "/new").size == 0
+    assert :ok = mount.(folder)
+    assert %{fstype: "proc"} = Container.mount_at(container, folder)
+    # Nothing can be made in a procfs.
+    assert {:error, {:create, :enoent}} = mount.(folder <> "/new")
+  end
+end
