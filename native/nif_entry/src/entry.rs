@@ -21,19 +21,19 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 
 /// The entry of this library, or NULL if it cannot be made. Always the same one: the VM asks again at each load.
-pub fn entry(module: &'static CStr) -> *const ErlNifEntry {
+pub fn entry(module: fn() -> &'static CStr) -> *const ErlNifEntry {
     static ENTRY: OnceLock<Entry> = OnceLock::new();
 
     panic::catch_unwind(|| &raw const ENTRY.get_or_init(|| Entry(make(module))).0)
         .unwrap_or(ptr::null())
 }
 
-fn make(module: &'static CStr) -> ErlNifEntry {
+fn make(module: fn() -> &'static CStr) -> ErlNifEntry {
     panic::set_hook(Box::new(report_panic));
     let functions: Vec<ErlNifFunc> = inventory::iter::<Nif>().map(Nif::get_def).collect();
     ErlNifEntry {
         upgrade: Some(upgrade),
-        ..ErlNifEntry::new(module, functions.leak(), load)
+        ..ErlNifEntry::new(module(), functions.leak(), load)
     }
 }
 
@@ -57,5 +57,9 @@ extern "C" fn upgrade(
 ///
 /// The hook is this library's alone: it has a standard library of its own linked in.
 fn report_panic(info: &PanicHookInfo<'_>) {
-    let _ = writeln!(std::io::stderr(), "linx_native: {info}; please report this");
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let message = info.payload_as_str().unwrap_or_default().replace('\n', " ");
+    let line = format!("linx_native: panic at {place}: {message}; please report this\n");
+    // In one piece: standard error has no buffer, and the VM and the other library write to it as well.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }

@@ -23,7 +23,7 @@ macro_rules! init {
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]
         pub extern "C" fn nif_init() -> *const ::rustler::codegen_runtime::ErlNifEntry {
-            $crate::entry($module)
+            $crate::entry(|| $module)
         }
     };
 }
