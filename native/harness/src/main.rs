@@ -5,8 +5,10 @@
 //! linx_harness seccomp NAME=ERRNO[,NAME=ERRNO...] -- COMMAND [ARGUMENT...]
 //! linx_harness race A B
 //! linx_harness socket PID FD
+//! linx_harness entry LIBRARY
 //! ```
 
+mod entry;
 mod errno;
 mod hold;
 mod lifetime;
@@ -41,9 +43,10 @@ fn run(arguments: Vec<String>) -> Outcome {
         ["seccomp", rules, "--", command @ ..] => seccomp::run(rules, command),
         ["race", a, b] => race::run(a, b),
         ["socket", pid, fd] => socket::run(pid.parse()?, fd.parse()?),
+        ["entry", library] => entry::run(library),
         _ => Err(
             "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
-                  race A B | socket PID FD"
+                  race A B | socket PID FD | entry LIBRARY"
                 .into(),
         ),
     }
