@@ -23,6 +23,8 @@ mod error;
 pub mod mount;
 mod namespace;
 pub mod netlink;
+#[cfg(feature = "probe")]
+pub mod probe;
 mod syscall;
 mod throwaway;
 

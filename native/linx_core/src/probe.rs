@@ -1,0 +1,22 @@
+//! Panics where only this crate can make one, so that the tests can show that they stay in Rust.
+
+#![allow(clippy::panic, reason = "it is what this module is for")]
+
+use crate::error::Errno;
+use crate::throwaway;
+
+/// Panics in the throwaway thread.
+///
+/// # Errors
+/// As any call that needs the thread.
+pub fn panic_in_thread() -> Result<(), Errno> {
+    throwaway::run(|_| panic!("probe: in the thread"))
+}
+
+/// Panics in the child.
+///
+/// # Errors
+/// As any call that needs the thread and the child.
+pub fn panic_in_child() -> Result<(), Errno> {
+    throwaway::run(|thread| thread.in_child(|| panic!("probe: in the child")).map(drop))?
+}
