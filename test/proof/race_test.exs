@@ -1,0 +1,71 @@
+defmodule LinxNative.RaceTest do
+  @moduledoc """
+  A container that swaps a directory of the path for a link, as fast as it can, while devices are bound below it.
+  """
+
+  use LinxNative.Test.Case
+
+  @bind 4096
+  @detach 2
+  @rounds 20_000
+
+  @moduletag timeout: 300_000
+
+  setup do
+    folder = Folder.make!()
+    :ok = Mount.mount("linx", folder, "tmpfs", 0, "", "", "", 0)
+    # Not shared, so that a bind is in one place only.
+    :ok = Mount.mount("", folder, "", 262_144, "", "", "", 0)
+    on_exit(fn -> Mount.umount(folder, @detach, "") end)
+    for name <- ~w(inside inside/dev outside), do: File.mkdir!("#{folder}/#{name}")
+    File.ln_s!("../outside", folder <> "/inside/link")
+    %{folder: folder}
+  end
+
+  # Binds a device once, says where it landed, and undoes it.
+  defp bind(folder) do
+    result = Mount.mount("/dev/null", folder <> "/inside/dev/null", "", @bind, "", "", "", 1)
+
+    escaped =
+      File.exists?(folder <> "/outside/null") or Enum.any?(binds(folder), &(&1 =~ "/outside"))
+
+    undo(binds(folder), folder)
+    File.rm(folder <> "/outside/null")
+    {result, if(escaped, do: :escaped, else: :kept)}
+  end
+
+  defp binds(folder) do
+    for %{mount_point: path, root: "/null"} <- MountInfo.list(),
+        String.starts_with?(path, folder),
+        do: path
+  end
+
+  # The racer gives the directory of a bind now one name, now the other: again until a name was right.
+  defp undo([], _folder), do: :ok
+
+  defp undo(binds, folder) do
+    Enum.each(binds, &Mount.umount(&1, 0, ""))
+    undo(binds(folder), folder)
+  end
+
+  test "no bind and no file lands outside", %{folder: folder} do
+    race = Harness.race(folder <> "/inside/dev", folder <> "/inside/link")
+
+    results = Stream.repeatedly(fn -> bind(folder) end)
+
+    case expect(:D2, rust: :never, c: :at_some_time) do
+      :never ->
+        counted = results |> Stream.take(@rounds) |> Enum.frequencies()
+        swaps = Harness.swaps(race)
+        IO.puts("\n#{@rounds} binds against #{swaps} swaps: #{inspect(counted)}")
+        assert Map.keys(counted) -- [{:ok, :kept}, {{:error, {:create, :eloop}}, :kept}] == []
+        # Else nothing was raced: some found the directory, and some the link.
+        assert map_size(counted) == 2
+
+      # It shows that the racer can win; once will do.
+      :at_some_time ->
+        assert Enum.any?(Stream.take(results, @rounds), &match?({_, :escaped}, &1))
+        Harness.swaps(race)
+    end
+  end
+end
