@@ -99,8 +99,8 @@ defmodule LinxNative.Test.SupportTest do
       assert %{netns_ino: ^inode, domain: 16, type: 3, protocol: 0, nl_groups: 0} = socket
     end
 
-    @tag :tmp_dir
-    test "swaps two names", %{tmp_dir: folder} do
+    test "swaps two names" do
+      folder = Folder.make!()
       [a, b] = for name <- ["a", "b"], do: Path.join(folder, name)
       Enum.each([a, b], &File.write!(&1, &1))
       race = Harness.race(a, b)

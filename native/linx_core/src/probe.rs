@@ -5,18 +5,24 @@
 use crate::error::Errno;
 use crate::throwaway;
 
-/// Panics in the throwaway thread.
+/// Panics in the throwaway thread, when that is elsewhere already.
 ///
 /// # Errors
 /// As any call that needs the thread.
 pub fn panic_in_thread() -> Result<(), Errno> {
-    throwaway::run(|_| panic!("probe: in the thread"))
+    throwaway::run(|thread| {
+        thread.change_directory(c"/proc")?;
+        panic!("probe: in the thread")
+    })?
 }
 
-/// Panics in the child.
+/// Panics in the child of a thread that is elsewhere already.
 ///
 /// # Errors
 /// As any call that needs the thread and the child.
 pub fn panic_in_child() -> Result<(), Errno> {
-    throwaway::run(|thread| thread.in_child(|| panic!("probe: in the child")).map(drop))?
+    throwaway::run(|thread| {
+        thread.change_directory(c"/proc")?;
+        thread.in_child(|| panic!("probe: in the child")).map(drop)
+    })?
 }

@@ -149,8 +149,8 @@ impl FsContext {
 /// Whether a PID namespace has a live init: `ioctl(NS_GET_PID_FROM_PIDNS)`, since Linux 6.11. Without one, no process can
 /// be made in it any more.
 pub(crate) fn has_init(pid_namespace: BorrowedFd<'_>) -> bool {
-    /// `_IOR(0xb7, 0x6, int)` of `linux/nsfs.h`.
-    const NS_GET_PID_FROM_PIDNS: libc::Ioctl = 0x8004_b706_u32 as libc::Ioctl;
+    /// Of `linux/nsfs.h`.
+    const NS_GET_PID_FROM_PIDNS: libc::Ioctl = libc::_IOR::<c_int>(0xb7, 0x6);
     const INIT: c_int = 1;
     // SAFETY: an open descriptor; the third argument of this request is an integer.
     (unsafe { libc::ioctl(pid_namespace.as_raw_fd(), NS_GET_PID_FROM_PIDNS, INIT) }) > 0

@@ -1,0 +1,246 @@
+//! The public functions on real namespaces: those of a thread of this process that has its own. Takes root.
+
+// A look at sockets that no crate wraps.
+#![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::ffi::{CStr, CString, c_ulong};
+use std::fs;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use linx_core::mount::{self, Namespaces, Request};
+use linx_core::{Error, Stage, netlink};
+use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, unshare};
+
+/// A thread in mount and network namespaces of its own, until dropped.
+struct Container {
+    task: PathBuf,
+    end: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Container {
+    fn start() -> Self {
+        let (ready, is_ready) = channel();
+        let (end, ended) = channel::<()>();
+        let thread = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
+                .expect("namespaces take root: run the tests with sudo");
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            nix::mount::mount(None::<&CStr>, c"/", None::<&CStr>, private, None::<&CStr>).unwrap();
+            ready.send(nix::unistd::gettid()).unwrap();
+            let _ = ended.recv();
+        });
+        let tid = is_ready.recv().expect("the container starts");
+        let task = format!("/proc/{}/task/{tid}", std::process::id()).into();
+        Self {
+            task,
+            end: Some(end),
+            thread: Some(thread),
+        }
+    }
+
+    fn namespace(&self, kind: &str) -> CString {
+        c_string(&self.task.join("ns").join(kind))
+    }
+
+    fn mounts(&self, at: &Path) -> Vec<String> {
+        mounts(&self.task, at)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        self.thread
+            .take()
+            .map(JoinHandle::join)
+            .transpose()
+            .unwrap();
+    }
+}
+
+/// The file systems mounted at a path, as a thread sees them.
+fn mounts(task: &Path, at: &Path) -> Vec<String> {
+    let info = fs::read_to_string(task.join("mountinfo")).unwrap();
+    let here = info
+        .lines()
+        .filter(|line| line.split(' ').nth(4) == at.to_str());
+    here.map(|line| {
+        line.split(" - ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .into()
+    })
+    .collect()
+}
+
+fn c_string(path: &Path) -> CString {
+    CString::new(path.to_str().unwrap()).unwrap()
+}
+
+/// An empty folder, until dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("linx_core-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn request<'a>(
+    source: &'a CStr,
+    target: &'a CStr,
+    fstype: &'a CStr,
+    flags: c_ulong,
+) -> Request<'a> {
+    Request {
+        source,
+        target,
+        fstype,
+        flags,
+        data: c"",
+    }
+}
+
+/// The inode of the network namespace a socket is in: `ioctl(SIOCGSKNS)`.
+fn namespace_of(socket: &OwnedFd) -> u64 {
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: an open descriptor; the request has no further argument.
+    let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
+    assert_ne!(fd, -1, "{}", std::io::Error::last_os_error());
+    // SAFETY: the call succeeded, so this is a new descriptor of ours.
+    let file = fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    file.metadata().unwrap().ino()
+}
+
+fn failed(result: Result<(), Error>) -> (Stage, i32) {
+    let error = result.unwrap_err();
+    (error.stage, error.errno.raw())
+}
+
+#[test]
+fn a_socket_is_in_the_namespace_of_the_path_and_keeps_it() {
+    let container = Container::start();
+    let path = container.namespace("net");
+    let there = fs::metadata(container.task.join("ns/net")).unwrap().ino();
+    let own = fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+
+    let socket = netlink::open_in_netns(path.as_bytes(), libc::NETLINK_ROUTE).unwrap();
+    drop(container);
+    assert_ne!(there, own);
+    assert_eq!(namespace_of(&socket), there);
+    assert_eq!(fs::metadata("/proc/thread-self/ns/net").unwrap().ino(), own);
+    netlink::bind(socket.as_raw_fd(), 1).unwrap();
+    assert_eq!(
+        netlink::bind(socket.as_raw_fd(), 2).unwrap_err().raw(),
+        libc::EINVAL
+    );
+}
+
+#[test]
+fn a_mount_is_made_in_the_namespace_of_the_path_only() {
+    let (container, folder) = (Container::start(), Folder::new("mount"));
+    let (target, namespace) = (c_string(&folder.0), container.namespace("mnt"));
+    let there = Some(Namespaces {
+        mount: &namespace,
+        pid: None,
+    });
+    let own = Path::new("/proc/thread-self");
+
+    mount::mount(&request(c"x", &target, c"tmpfs", 0), there, false).unwrap();
+    assert_eq!(container.mounts(&folder.0), ["tmpfs"]);
+    assert!(mounts(own, &folder.0).is_empty());
+
+    mount::umount(&target, 0, Some(&namespace)).unwrap();
+    assert!(container.mounts(&folder.0).is_empty());
+    assert_eq!(
+        failed(mount::umount(&target, 0, Some(&namespace))),
+        (Stage::Umount, libc::EINVAL)
+    );
+}
+
+#[test]
+fn a_procfs_and_a_tmpfs_are_mounted_as_seen_from_a_pid_namespace() {
+    let (container, folder) = (Container::start(), Folder::new("procfs"));
+    let (target, mnt, pid) = (
+        c_string(&folder.0),
+        container.namespace("mnt"),
+        container.namespace("pid"),
+    );
+    let there = Some(Namespaces {
+        mount: &mnt,
+        pid: Some(&pid),
+    });
+
+    for fstype in [c"proc", c"tmpfs"] {
+        mount::mount(&request(c"", &target, fstype, 0), there, false).unwrap();
+    }
+    assert_eq!(container.mounts(&folder.0), ["proc", "tmpfs"]);
+}
+
+#[test]
+fn a_device_is_bound_onto_a_file_that_is_made_for_it() {
+    let (container, folder) = (Container::start(), Folder::new("bind"));
+    let (mnt, directory) = (container.namespace("mnt"), c_string(&folder.0));
+    let there = Some(Namespaces {
+        mount: &mnt,
+        pid: None,
+    });
+    mount::mount(&request(c"", &directory, c"tmpfs", 0), there, false).unwrap();
+
+    let node = folder.0.join("null");
+    let bind = |target: &Path, flags| {
+        mount::mount(
+            &request(c"/dev/null", &c_string(target), c"", flags),
+            there,
+            true,
+        )
+    };
+    bind(&node, libc::MS_BIND).unwrap();
+    assert_eq!(container.mounts(&node).len(), 1);
+    assert!(!node.exists());
+    assert_eq!(
+        failed(bind(&folder.0, libc::MS_BIND)),
+        (Stage::Mount, libc::ENOTDIR)
+    );
+    assert_eq!(
+        failed(bind(Path::new("/no/x"), libc::MS_BIND)),
+        (Stage::Create, libc::ENOENT)
+    );
+}
+
+#[test]
+fn the_root_of_a_namespace_is_changed() {
+    let (container, folder) = (Container::start(), Folder::new("pivot"));
+    let (mnt, root) = (container.namespace("mnt"), c_string(&folder.0));
+    let there = Some(Namespaces {
+        mount: &mnt,
+        pid: None,
+    });
+    mount::mount(&request(c"", &root, c"tmpfs", 0), there, false).unwrap();
+
+    mount::pivot_root(&root, c".", Some(&mnt)).unwrap();
+    mount::umount(c"/", libc::MNT_DETACH, Some(&mnt)).unwrap();
+    assert_eq!(
+        fs::read_dir(container.task.join("root")).unwrap().count(),
+        0
+    );
+    assert!(Path::new("/proc").exists());
+}
