@@ -1,0 +1,65 @@
+defmodule LinxNative.Test.Callers do
+  @moduledoc """
+  Processes that make a call each, over and over, and check every answer. To be used in a peer.
+  """
+
+  @patience 5_000
+
+  @doc """
+  Starts one for each `{module, function, arguments, expected}`.
+  """
+  def start(calls), do: for(call <- calls, do: spawn(fn -> loop(call, 0, []) end))
+
+  @doc """
+  How many calls each has made so far.
+  """
+  def counts(callers), do: Enum.map(callers, &ask(&1, :count))
+
+  @doc """
+  Ends them: all answers that were wrong.
+  """
+  def stop(callers), do: Enum.flat_map(callers, &ask(&1, :stop))
+
+  # The call has to be a fully qualified one: it is for the VM to find the code that is current.
+  defp loop({module, function, arguments, expected} = call, count, wrong) do
+    receive do
+      {:count, from, tag} ->
+        send(from, {tag, count})
+        loop(call, count, wrong)
+
+      {:stop, from, tag} ->
+        send(from, {tag, wrong})
+    after
+      0 ->
+        wrong =
+          case answer(module, function, arguments) do
+            ^expected -> wrong
+            other -> [{module, function, other} | wrong]
+          end
+
+        loop(call, count + 1, wrong)
+    end
+  end
+
+  defp answer(module, function, arguments) do
+    apply(module, function, arguments)
+  catch
+    kind, reason -> {kind, reason}
+  end
+
+  defp ask(caller, question) do
+    tag = Process.monitor(caller)
+    send(caller, {question, self(), tag})
+
+    receive do
+      {^tag, answer} ->
+        Process.demonitor(tag, [:flush])
+        answer
+
+      {:DOWN, ^tag, :process, _, reason} ->
+        exit({:a_caller_ended, reason})
+    after
+      @patience -> exit(:a_caller_is_silent)
+    end
+  end
+end
