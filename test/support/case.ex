@@ -4,7 +4,8 @@ defmodule LinxNative.Test.Case do
 
       use LinxNative.Test.Case
 
-  Such tests run one after the other.
+  Such tests run one after the other. Two runs at a time on one machine take each other's mounts for their own, unless
+  each has a mount namespace: `unshare --mount mix test`.
   """
 
   use ExUnit.CaseTemplate
