@@ -94,7 +94,6 @@ defmodule LinxNative.PivotRootTest do
   test "stage pivot_root: not a mount point, or not below it", %{folder: folder} do
     container = Container.start([:mount])
     ns = Container.ns_path(container, :mnt)
-    assert {:error, {:pivot_root, :ebusy}} = Mount.pivot_root(folder, folder, ns)
     new_root!(folder, ns)
     Container.sh!(container, "mkdir #{folder}/directory")
     below = folder <> "/directory"
