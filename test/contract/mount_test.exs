@@ -191,23 +191,13 @@ defmodule LinxNative.MountTest do
       assert Container.mount_at(container, folder <> "/inside")
     end
 
-    test "a mount namespace without a process in it, by a name", context do
+    test "a mount namespace without a process in it", context do
       %{container: container, ns: ns, folder: folder} = context
-      name = folder <> "/name"
-      File.write!(name, "")
-      # A mount namespace can only be bound where it cannot hold itself: in one made before it.
-      tmpfs!(folder)
-      File.write!(name, "")
-      assert :ok = Mount.mount("", folder, "", @private, "", "", "", 0)
-      assert :ok = Mount.mount(ns, name, "", @bind, "", "", "", 0)
-
-      try do
-        Container.stop(container)
-        assert :ok = Mount.mount("", folder, "tmpfs", 0, "", name, "", 0)
-        assert :ok = Mount.umount(folder, 0, name)
-      after
-        :ok = Mount.umount(name, 0, "")
-      end
+      [held] = HeldOpen.paths([ns])
+      Container.stop(container)
+      assert :ok = Mount.mount("", folder, "tmpfs", 0, "", held, "", 0)
+      assert :ok = Mount.umount(folder, 0, held)
+      assert {:error, {:umount, :einval}} = Mount.umount(folder, 0, held)
     end
 
     test "stage open_ns: the file cannot be opened", %{folder: folder} do
@@ -355,10 +345,8 @@ defmodule LinxNative.MountTest do
 
     test "stage fork: the init of the namespace is gone", context do
       %{container: container, ns: ns, pidns: pidns, folder: folder} = context
-      held = hold_open([ns, pidns])
+      [ns, pidns] = HeldOpen.paths([ns, pidns])
       Container.stop(container)
-
-      [ns, pidns] = held
 
       for type <- ["proc", "tmpfs"] do
         assert {:error, {:fork, :enomem}} = Mount.mount("", folder, type, 0, "", ns, pidns, 0)
@@ -380,40 +368,6 @@ defmodule LinxNative.MountTest do
         assert {rule, result} == {rule, {:error, reason}}
         assert Vm.call(vm, Machine, :changes, [before]) == []
         Vm.stop(vm)
-      end
-    end
-
-    # Paths that go on naming namespaces whose processes are gone.
-    defp hold_open(paths) do
-      for path <- paths do
-        parent = self()
-
-        {holder, _} =
-          spawn_monitor(fn ->
-            {:ok, file} = :file.open(path, [:read, :raw])
-            send(parent, {self(), :open})
-
-            receive do
-              :close -> :file.close(file)
-            end
-          end)
-
-        receive do
-          {^holder, :open} -> :ok
-        end
-
-        on_exit(fn ->
-          monitor = Process.monitor(holder)
-          send(holder, :close)
-
-          receive do
-            {:DOWN, ^monitor, _, _, _} -> :ok
-          end
-        end)
-
-        identity = File.read_link!(path)
-        {fd, _} = Enum.find(Machine.descriptors(), fn {_, {link, _}} -> link == identity end)
-        "/proc/self/fd/#{fd}"
       end
     end
   end

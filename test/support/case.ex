@@ -24,6 +24,7 @@ defmodule LinxNative.Test.Case do
         Descriptors,
         Folder,
         Harness,
+        HeldOpen,
         Implementation,
         Machine,
         MountInfo,
