@@ -73,7 +73,20 @@ defmodule LinxNative.Test.RandomCalls do
 
   defp spoil(args) do
     # No number of a descriptor that the VM has open.
-    wrong = [:atom, 1.5, [], [:x], {}, %{}, <<1::1>>, 3_000_000, -1, "/nonexistent/x", 0x1_0000_0000_0000_0000]
+    wrong = [
+      :atom,
+      1.5,
+      [],
+      [:x],
+      {},
+      %{},
+      <<1::1>>,
+      3_000_000,
+      -1,
+      "/nonexistent/x",
+      0x1_0000_0000_0000_0000
+    ]
+
     List.replace_at(args, :rand.uniform(length(args)) - 1, pick(wrong))
   end
 
