@@ -15,6 +15,7 @@ defmodule LinxNative.RandomTest do
 
   test "both implementations answer #{@calls} random calls alike and leave the same mounts" do
     IO.puts("\n#{@calls} random calls, seed #{inspect(@seed)}")
+    Implementation.build_reference!()
     folder = Folder.make!()
     runs = for implementation <- [:rust, :c], do: run(implementation, folder)
     calls = RandomCalls.generate(@calls, @seed)

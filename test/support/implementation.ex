@@ -47,8 +47,18 @@ defmodule LinxNative.Test.Implementation do
   Builds what is not built yet and loads the modules of the chosen implementation.
   """
   def install! do
-    if current() == :c, do: make!()
+    if current() == :c, do: build_reference!()
     load!()
+  end
+
+  @doc """
+  Builds the C reference, for what compares with it.
+  """
+  def build_reference! do
+    case System.cmd("make", ["-s", "-C", folder(:c)], stderr_to_stdout: true) do
+      {_, 0} -> :ok
+      {output, status} -> raise "make -C #{folder(:c)}: exit status #{status}\n#{output}"
+    end
   end
 
   @doc """
@@ -98,13 +108,6 @@ defmodule LinxNative.Test.Implementation do
 
   defp call(function, args) do
     {:call, 1, {:remote, 1, {:atom, 1, :erlang}, {:atom, 1, function}}, args}
-  end
-
-  defp make! do
-    case System.cmd("make", ["-s", "-C", folder(:c)], stderr_to_stdout: true) do
-      {_, 0} -> :ok
-      {output, status} -> raise "make -C #{folder(:c)}: exit status #{status}\n#{output}"
-    end
   end
 
   defp folder(:rust), do: to_string(:code.priv_dir(:linx_native))
