@@ -34,13 +34,15 @@ defmodule LinxNative.Cargo do
   end
 
   @doc """
-  Runs cargo in `root`. The user sees what it says line by line; the lines, also those for machines, are the result.
+  Runs cargo in `root`, with some more environment variables. The user sees what it says line by line; the lines, also
+  those for machines, are the result.
   """
-  @spec run(Path.t(), [String.t()], Path.t()) ::
+  @spec run(Path.t(), [String.t()], Path.t(), [{String.t(), String.t()}]) ::
           {:ok, [String.t()]} | {:error, String.t(), [String.t()]}
-  def run(cargo, args, root) do
+  def run(cargo, args, root, env) do
     # A progress bar would not be lines.
-    env = [{~c"CARGO_TERM_PROGRESS_WHEN", ~c"never"}]
+    env = [{"CARGO_TERM_PROGRESS_WHEN", "never"} | env]
+    env = for {name, value} <- env, do: {to_charlist(name), to_charlist(value)}
     how = [:binary, :exit_status, :stderr_to_stdout, line: 65_536, args: args, cd: root, env: env]
 
     # Not System.cmd/3: in Elixir 1.14 it hands over pieces, not lines.
@@ -72,12 +74,22 @@ defmodule LinxNative.Cargo do
       said?.(~r/linker `[^`]+` not found|cannot find (Scrt1\.o|crti\.o|-lc\b)/) ->
         "there is no working linker; install a C compiler (Debian, Ubuntu: apt-get install gcc libc6-dev)"
 
+      target = missing_target(output) ->
+        "Rust's libraries for #{target} are not installed; `rustup target add #{target}`"
+
       said?.("does not support these crate types") ->
         "this Rust target makes no shared libraries; for musl set RUSTFLAGS=\"-C target-feature=-crt-static\""
 
       true ->
         "cargo failed with exit status #{status}, see its output above"
     end
+  end
+
+  defp missing_target(output) do
+    Enum.find_value(output, fn line ->
+      with [_, target] <- Regex.run(~r/the `([^`]+)` target may not be installed/, line),
+           do: target
+    end)
   end
 
   defp find_executable do

@@ -8,7 +8,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
 
   import ExUnit.CaptureIO
 
-  alias LinxNative.Cargo
+  alias LinxNative.{Cargo, Prebuilt}
   alias Mix.Tasks.Compile.LinxNative
 
   @version ~s(case "$1" in --version\) echo "cargo 1.95.0 (f2d3ce0bd 2026-03-21\)"; exit;; esac\n)
@@ -20,8 +20,10 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
     File.mkdir_p!(bin)
     File.write!(Path.join(root, "Cargo.toml"), ~s([workspace.package]\nrust-version = "1.91"\n))
 
-    before = Map.new(~w(PATH CARGO_TARGET_DIR), &{&1, System.get_env(&1)})
-    System.put_env(%{"PATH" => bin <> ":" <> before["PATH"], "CARGO_TARGET_DIR" => nil})
+    variables = ~w(PATH CARGO_TARGET_DIR LINX_NATIVE_PREBUILT LINX_NATIVE_TARGET)
+    before = Map.new(variables, &{&1, System.get_env(&1)})
+    System.put_env(Map.new(variables, &{&1, nil}))
+    System.put_env("PATH", bin <> ":" <> before["PATH"])
 
     on_exit(fn ->
       System.put_env(before)
@@ -105,12 +107,54 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert error.compiler_name == "linx_native"
     end
 
+    test "for want of the target says what to install", %{root: root, bin: bin} do
+      # What rustc 1.95 says, a line of it.
+      missing = "  = note: the `riscv64gc-unknown-linux-gnu` target may not be installed"
+      cargo(bin, @version <> "echo '#{missing}' >&2; exit 101")
+
+      assert {{:error, diagnostics}, _said} = compile(root)
+      assert List.last(diagnostics).message =~ "`rustup target add riscv64gc-unknown-linux-gnu`"
+    end
+
     test "for want of a linker says what to install", %{root: root, bin: bin} do
       cargo(bin, @version <> "echo 'error: linker `cc` not found' >&2; exit 101")
 
       assert {{:error, [_, %{message: message}]}, said} = compile(root)
       assert message =~ "apt-get install gcc libc6-dev"
       assert said == "error: linker `cc` not found\nlinx_native: #{message}\n"
+    end
+  end
+
+  describe "with LINX_NATIVE_PREBUILT" do
+    setup %{root: root, bin: bin} do
+      # Whoever calls it finds out.
+      cargo(bin, "touch #{root}/called")
+      folder = Path.join(root, "prebuilt")
+      libraries = %{"linx_mount" => "the mounts", "netlink_socket" => "the sockets"}
+      System.put_env("LINX_NATIVE_PREBUILT", folder)
+      System.put_env("LINX_NATIVE_TARGET", "some-target")
+      {:ok, archives: Prebuilt.write!(folder, libraries, "1.0.0", "some-target")}
+    end
+
+    test "the libraries are taken from there, without cargo", %{root: root} do
+      assert compile(root) == {{:ok, []}, ""}
+      priv = Path.join(build_folder(root), "priv")
+      assert File.read!(Path.join(priv, "linx_mount.so")) == "the mounts"
+      assert File.read!(Path.join(priv, "netlink_socket.so")) == "the sockets"
+      assert compile(root) == {{:noop, []}, ""}
+      refute File.exists?(Path.join(root, "called"))
+    end
+
+    test "what is wrong with them is one line", %{root: root, archives: [archive, _]} do
+      File.write!(archive, "something else")
+      assert {{:error, [%{message: message}]}, said} = compile(root)
+      assert message =~ ~r"^LINX_NATIVE_PREBUILT: #{archive} is not the file on the list: "
+      assert said == "linx_native: #{message}\n"
+
+      System.put_env("LINX_NATIVE_TARGET", "other-target")
+      assert {{:error, [%{message: message}]}, _} = compile(root)
+      assert message =~ "does not list"
+      refute File.exists?(Path.join(build_folder(root), "priv/linx_mount.so"))
     end
   end
 
@@ -174,6 +218,13 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       System.put_env("CARGO_TARGET_DIR", "elsewhere")
       assert {{:ok, []}, _} = compile(root)
       refute File.read!(log) =~ "--target-dir"
+    end
+
+    test "for another target names it", %{root: root, log: log} do
+      System.put_env("LINX_NATIVE_TARGET", "aarch64-unknown-linux-gnu")
+      assert {{:ok, []}, _} = compile(root, ["--force"])
+      assert [clean, build, ""] = log |> File.read!() |> String.split("\n")
+      for args <- [clean, build], do: assert(args =~ ~r/ --target aarch64-unknown-linux-gnu$/)
     end
 
     test "with --force makes cargo forget the crates first", %{root: root, log: log} do

@@ -15,6 +15,16 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
     * `--force` - builds this project's two libraries again, though not the crates they depend on
 
+  ## For another machine
+
+  `LINX_NATIVE_TARGET` names another target, as Rust does: `aarch64-unknown-linux-gnu`. In a Nerves project the variables
+  that Nerves sets say it. See `LinxNative.Target`.
+
+  ## Without Rust
+
+  `LINX_NATIVE_PREBUILT` names a folder, by its absolute path, that `mix linx_native.package` has written to. The
+  libraries are then taken from there, and nothing is built. See `LinxNative.Prebuilt`.
+
   ## Where things go
 
   `netlink_socket.so` and `linx_mount.so` go to `priv` in the build folder (`_build/ENV/lib/linx_native/priv`), never
@@ -27,7 +37,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   use Mix.Task.Compiler
 
-  alias LinxNative.Cargo
+  alias LinxNative.{Cargo, Prebuilt, Target}
   alias LinxNative.Cargo.Output
   alias Mix.Task.Compiler.Diagnostic
 
@@ -39,9 +49,9 @@ defmodule Mix.Tasks.Compile.LinxNative do
     {opts, _argv, _invalid} = OptionParser.parse(args, switches: [force: :boolean])
     root = File.cwd!()
 
-    case build(root, opts[:force]) do
-      {:ok, built, output} ->
-        {install(built), diagnostics(output, root)}
+    case libraries(root, opts[:force]) do
+      {:ok, libraries, output} ->
+        {install(libraries), diagnostics(output, root)}
 
       {:error, reason, output} ->
         Mix.shell().error("linx_native: " <> reason)
@@ -62,14 +72,30 @@ defmodule Mix.Tasks.Compile.LinxNative do
     :ok
   end
 
+  # Their contents by name, and what cargo said.
+  defp libraries(root, force?) do
+    case System.get_env("LINX_NATIVE_PREBUILT", "") do
+      "" -> build(root, force?)
+      folder -> take(folder)
+    end
+  end
+
+  defp take(folder) do
+    case Prebuilt.read(folder, Mix.Project.config()[:version], Target.current()) do
+      {:ok, libraries} -> {:ok, libraries, []}
+      {:error, reason} -> {:error, "LINX_NATIVE_PREBUILT: " <> reason, []}
+    end
+  end
+
   defp build(root, force?) do
     with {:ok, cargo} <- Cargo.find(root),
          {:ok, _output} <- if(force?, do: forget_crates(cargo, root), else: {:ok, []}),
-         {:ok, output} <- Cargo.run(cargo, build_args(), root) do
+         {target, env} = Target.cargo(),
+         {:ok, output} <- Cargo.run(cargo, build_args() ++ target, root, env) do
       built = output |> Output.libraries() |> Map.take(@crates)
 
       case @crates -- Map.keys(built) do
-        [] -> {:ok, built, output}
+        [] -> {:ok, Map.new(built, fn {crate, file} -> {crate, File.read!(file)} end), output}
         [crate | _] -> {:error, "cargo succeeded, but named no library of #{crate}", output}
       end
     end
@@ -77,7 +103,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   # Cargo has no option to build again, so it is made to forget.
   defp forget_crates(cargo, root) do
-    Cargo.run(cargo, ~w(clean --release --locked) ++ scope(), root)
+    {target, env} = Target.cargo()
+    Cargo.run(cargo, ~w(clean --release --locked) ++ scope() ++ target, root, env)
   end
 
   defp build_args do
@@ -90,10 +117,9 @@ defmodule Mix.Tasks.Compile.LinxNative do
     Enum.flat_map(@crates, &["--package", &1]) ++ target
   end
 
-  defp install(built) do
+  defp install(libraries) do
     own_priv()
-
-    results = for {crate, file} <- built, do: replace_if_other(library(crate), File.read!(file))
+    results = for {crate, content} <- libraries, do: replace_if_other(library(crate), content)
 
     if :ok in results do
       replace(manifest(), Enum.map_join(@crates, &(library(&1) <> "\n")))

@@ -1,0 +1,50 @@
+defmodule Mix.Tasks.LinxNative.Package do
+  @shortdoc "Packs the libraries for machines without Rust"
+
+  @moduledoc """
+  Builds the libraries and packs them for `LINX_NATIVE_PREBUILT`.
+
+      mix linx_native.package DIR
+      LINX_NATIVE_TARGET=aarch64-unknown-linux-gnu mix linx_native.package DIR
+
+  `DIR` gets an archive for each library, named as those of rustler_precompiled, and the list `SHA256SUMS`. What it has
+  for other targets and versions stays. See `LinxNative.Prebuilt`.
+
+  A library runs where the C library is at least as new as the one here, so build on the oldest system there is to be.
+  """
+
+  use Mix.Task
+
+  alias LinxNative.{Loader, Prebuilt, Target}
+
+  @impl true
+  def run(args) do
+    case {args, Mix.Project.config()[:app]} do
+      # Mix does not ask the compiler of a dependency again when another target is chosen.
+      {_, app} when app != :linx_native ->
+        Mix.raise("Run it in the folder of linx_native itself.")
+
+      {[folder], _} ->
+        package(folder)
+
+      _ ->
+        Mix.raise("Type:  mix linx_native.package DIR")
+    end
+  end
+
+  defp package(folder) do
+    # A failure of the compiler ends the task.
+    Mix.Task.run("compile")
+
+    libraries =
+      for name <- ["netlink_socket", "linx_mount"],
+          into: %{},
+          do: {name, File.read!("#{Loader.path(name)}.so")}
+
+    version = Mix.Project.config()[:version]
+
+    for path <- Prebuilt.write!(folder, libraries, version, Target.current()) do
+      Mix.shell().info(path)
+    end
+  end
+end

@@ -1,0 +1,82 @@
+defmodule LinxNative.PrebuiltTest do
+  use ExUnit.Case, async: true
+
+  alias LinxNative.Prebuilt
+  alias LinxNative.Test.Folder
+
+  @target "x86_64-unknown-linux-gnu"
+  @libraries %{"linx_mount" => "the mounts", "netlink_socket" => "the sockets"}
+  @mount "liblinx_mount-v0.1.0-nif-2.15-#{@target}.so.tar.gz"
+  @socket "libnetlink_socket-v0.1.0-nif-2.15-#{@target}.so.tar.gz"
+
+  setup do
+    folder = Path.join(Folder.make!(), "made/by it")
+    {:ok, folder: folder, written: Prebuilt.write!(folder, @libraries, "0.1.0", @target)}
+  end
+
+  test "what was written can be read, by others too", %{folder: folder, written: written} do
+    assert written == [Path.join(folder, @mount), Path.join(folder, @socket)]
+    assert Enum.sort(File.ls!(folder)) == Enum.sort(["SHA256SUMS", @mount, @socket])
+    assert Prebuilt.read(folder, "0.1.0", @target) == {:ok, @libraries}
+
+    assert {said, 0} = System.cmd("sha256sum", ["--check", "SHA256SUMS"], cd: folder)
+    assert said == "#{@mount}: OK\n#{@socket}: OK\n"
+
+    # A rustler_precompiled of the same version would find what it looks for.
+    member = Path.rootname(@mount, ".tar.gz")
+    assert System.cmd("tar", ["-xzOf", @mount, member], cd: folder) == {"the mounts", 0}
+  end
+
+  test "the same libraries give the same archives", %{folder: folder, written: written} do
+    before = Enum.map(written, &File.read!/1)
+    Enum.each(written, &File.touch!(&1, {{2020, 1, 1}, {0, 0, 0}}))
+    assert Prebuilt.write!(folder, @libraries, "0.1.0", @target) == written
+    assert Enum.map(written, &File.read!/1) == before
+  end
+
+  test "other targets and versions have a place beside them", %{folder: folder} do
+    Prebuilt.write!(folder, %{@libraries | "linx_mount" => "other"}, "0.1.0", "other-target")
+    Prebuilt.write!(folder, %{@libraries | "linx_mount" => "later"}, "0.2.0", @target)
+
+    assert Prebuilt.read(folder, "0.1.0", @target) == {:ok, @libraries}
+    assert {:ok, %{"linx_mount" => "other"}} = Prebuilt.read(folder, "0.1.0", "other-target")
+    assert {:ok, %{"linx_mount" => "later"}} = Prebuilt.read(folder, "0.2.0", @target)
+  end
+
+  test "a target or version that is not there", %{folder: folder} do
+    assert {:error, reason} = Prebuilt.read(folder, "0.1.0", "aarch64-unknown-linux-gnu")
+    assert reason =~ "does not list lib"
+    assert reason =~ "-v0.1.0-nif-2.15-aarch64-unknown-linux-gnu.so.tar.gz, but #{@mount}"
+    assert {:error, reason} = read(folder, "0.2.0")
+    assert reason =~ ~r"^#{folder}/SHA256SUMS does not list lib\w+-v0.2.0-nif"
+  end
+
+  test "a file that is not the one on the list", %{folder: folder} do
+    File.write!(Path.join(folder, @mount), File.read!(Path.join(folder, @socket)))
+    assert {:error, reason} = read(folder)
+
+    assert reason =~
+             ~r"/#{@mount} is not the file on the list: its SHA-256 is \w{64}, not \w{64}$"
+
+    File.rm!(Path.join(folder, @mount))
+    assert read(folder) == {:error, "cannot read #{folder}/#{@mount}: no such file or directory"}
+  end
+
+  test "an archive of something else", %{folder: folder} do
+    other = File.read!(Path.join(folder, @socket))
+    File.write!(Path.join(folder, @mount), other)
+    sum = Base.encode16(:crypto.hash(:sha256, other), case: :lower)
+    File.write!(Path.join(folder, "SHA256SUMS"), "#{sum}  #{@mount}\n#{sum}  #{@socket}\n")
+
+    assert read(folder) ==
+             {:error, "#{@mount} is not an archive of #{Path.rootname(@mount, ".tar.gz")}"}
+  end
+
+  test "a folder without a list, and one that depends on where the compiler runs" do
+    folder = Folder.make!()
+    assert read(folder) == {:error, "there is no #{folder}/SHA256SUMS"}
+    assert read("prebuilt") == {:error, "prebuilt is not an absolute path"}
+  end
+
+  defp read(folder, version \\ "0.1.0"), do: Prebuilt.read(folder, version, @target)
+end
