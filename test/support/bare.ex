@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Bare do
   @moduledoc """
-  A module of given functions and nothing else, loaded in another VM with the library of a given file.
+  A module of given functions and nothing else, loaded in another VM, with the library of a given file.
   """
 
   alias LinxNative.Test.Vm
@@ -12,6 +12,8 @@ defmodule LinxNative.Test.Bare do
   """
   def load(vm, module, functions, file) do
     {:ok, ^module, binary} = :compile.forms(forms(module, functions, Path.rootname(file)))
+    # What a test expects to fail need not be on the screen.
+    Vm.call(vm, :logger, :remove_handler, [:default])
     answer = Vm.call(vm, :code, :load_binary, [module, ~c"bare", binary])
 
     case Vm.call(vm, :persistent_term, :get, [module]) do

@@ -1,0 +1,46 @@
+defmodule LinxNative.Test.ProbeLibrary do
+  @moduledoc """
+  The libraries of `native/nif_probe`. Ready-made ones are beside the ready-made harness.
+  """
+
+  alias LinxNative.Test.{Bare, Harness}
+
+  @root Path.expand("../..", __DIR__)
+
+  @functions [body: 0, dirty_body: 0, decoding: 1, encoding: 0, thread: 0, child: 0]
+
+  @doc """
+  Loads `LinxNative.Test.Probe`, a module of functions that panic, in another VM.
+  """
+  def load(vm), do: Bare.load(vm, LinxNative.Test.Probe, @functions, path())
+
+  @doc """
+  The library of that module.
+  """
+  def path, do: file("libnif_probe.so")
+
+  @doc """
+  A library of that module for a VM that is yet to come.
+  """
+  def newer, do: file("examples/libnewer.so")
+
+  @doc """
+  Builds both, unless they are ready-made.
+  """
+  def build! do
+    unless System.get_env("LINX_TEST_HARNESS"), do: cargo!()
+    Enum.each([path(), newer()], &(File.exists?(&1) || raise("there is no #{&1}")))
+  end
+
+  # By itself: cargo would build what else is built with it with the feature that lets linx_core panic.
+  defp cargo! do
+    args = ~w(build --quiet --release --locked --package nif_probe --lib --examples)
+
+    with {output, status} when status != 0 <-
+           System.cmd("cargo", args, cd: @root, stderr_to_stdout: true) do
+      raise "cargo #{Enum.join(args, " ")}: exit status #{status}\n#{output}"
+    end
+  end
+
+  defp file(name), do: Harness.path() |> Path.dirname() |> Path.join(name)
+end
