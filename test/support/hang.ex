@@ -3,35 +3,41 @@ defmodule LinxNative.Test.Hang do
   A folder in which every look-up waits until the test lets go: FUSE without anybody who answers.
   """
 
-  alias LinxNative.Test.{Await, Program, Vm}
+  alias LinxNative.Test.{Await, MountInfo, Program, Vm}
 
-  @enforce_keys [:program, :vm]
+  @enforce_keys [:program, :waiting]
   defstruct @enforce_keys
 
-  # To end the program is to close the descriptor, and that ends the waiting.
+  @connections "/sys/fs/fuse/connections"
+
+  # What is mounted second counts the requests that wait. The program ends when it is let go, which closes the
+  # descriptor, and that ends the waiting.
   @script """
   exec 3<>/dev/fuse &&
     mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hang "$0" &&
+    mount -t fusectl fusectl "$1" &&
     echo ready && read line
-  umount --lazy "$0"
   """
 
   @doc """
-  Mounts it at `folder` in the mount namespace of `vm`, which should be its own.
+  Mounts it at `folder` in the mount namespace of `vm`, which has to be its own.
   """
   def mount!(%Vm{os_pid: os_pid} = vm, folder) do
-    args = ["--target", os_pid, "--mount", "--", "sh", "-c", @script, folder]
+    args = ["--target", os_pid, "--mount", "--", "sh", "-c", @script, folder, @connections]
     program = Program.start!("nsenter", args)
     "ready" = Program.line!(program)
-    %__MODULE__{program: program, vm: vm}
+    "0:" <> connection = MountInfo.at(vm.os_pid, folder).device
+    waiting = "/proc/#{os_pid}/root#{@connections}/#{connection}/waiting"
+    %__MODULE__{program: program, waiting: waiting}
   end
 
   @doc """
-  Awaits that a call of the VM waits there.
+  Awaits that `count` calls wait there.
   """
-  def await_call!(%__MODULE__{vm: %Vm{os_pid: os_pid}}) do
-    waits? = fn -> Enum.any?(Path.wildcard("/proc/#{os_pid}/task/*/status"), &waits?/1) end
-    Await.until(waits?) || raise "no call waits"
+  def await_calls!(%__MODULE__{waiting: waiting}, count) do
+    # The kernel's own first request waits as well.
+    wait? = fn -> String.trim(File.read!(waiting)) == "#{count + 1}" end
+    Await.until(wait?) || raise "no #{count} calls wait, but #{File.read!(waiting)}"
     :ok
   end
 
@@ -39,12 +45,4 @@ defmodule LinxNative.Test.Hang do
   Lets all calls go on. The system call they wait in fails: ENOTCONN.
   """
   def release(%__MODULE__{program: program}), do: Program.dismiss(program)
-
-  # Uninterruptible, as a thread of the VM hardly ever is elsewhere.
-  defp waits?(status) do
-    case File.read(status) do
-      {:ok, text} -> text =~ ~r/^State:\tD/m
-      {:error, _} -> false
-    end
-  end
 end
