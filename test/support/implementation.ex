@@ -98,6 +98,7 @@ defmodule LinxNative.Test.Implementation do
     path = library_path(module, :c)
     :code.purge(module)
     :code.delete(module)
+    :code.purge(module)
     binary = bare_module(module, Path.rootname(path))
     {:module, ^module} = :code.load_binary(module, to_charlist(path), binary)
   end

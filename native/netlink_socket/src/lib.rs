@@ -36,6 +36,8 @@ struct IoList<'a>(Binary<'a>);
 impl<'a> Decoder<'a> for IoList<'a> {
     fn decode(term: Term<'a>) -> NifResult<Self> {
         // A binary as it is; of a list, rustler makes a new one.
-        Binary::from_term(term).or_else(|_| Binary::from_iolist(term)).map(Self)
+        Binary::from_term(term)
+            .or_else(|_| Binary::from_iolist(term))
+            .map(Self)
     }
 }
