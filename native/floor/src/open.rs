@@ -1,0 +1,54 @@
+//! `open`: a netlink socket in another network namespace.
+
+use std::error::Error;
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+use nix::sys::stat::Mode;
+
+use crate::how::{How, on_clone, on_pthread};
+use crate::{Outcome, timed};
+
+/// The time of each of so many calls; the closing of the socket is not counted.
+pub(crate) fn run(how: How, calls: usize, namespace: &CStr) -> Outcome {
+    let home = open_namespace(c"/proc/self/ns/net")?;
+    let one = || {
+        let (socket, time) = timed(|| open_in(how, namespace, &home));
+        socket.map(|_closed| time)
+    };
+    let samples: Result<Vec<_>, _> = (0..calls).map(|_| one()).collect();
+    Ok(vec![samples?])
+}
+
+fn open_in(how: How, namespace: &CStr, home: &OwnedFd) -> Result<OwnedFd, Box<dyn Error>> {
+    match how {
+        How::Core => linx_core::netlink::open_in_netns(namespace.to_bytes(), 0)
+            .map_err(|error| format!("{error:?}").into()),
+        How::Clone => Ok(on_clone(|| socket_in(namespace))??),
+        How::Pthread => Ok(on_pthread(|| socket_in(namespace))??),
+        How::Plain => {
+            // There and back: what a program may do that has this thread to itself.
+            let socket = socket_in(namespace)?;
+            setns(home, CloneFlags::CLONE_NEWNET)?;
+            Ok(socket)
+        }
+    }
+}
+
+fn socket_in(namespace: &CStr) -> nix::Result<OwnedFd> {
+    let namespace = open_namespace(namespace)?;
+    setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+    socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkRoute,
+    )
+}
+
+fn open_namespace(path: &CStr) -> nix::Result<OwnedFd> {
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
