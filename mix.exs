@@ -11,8 +11,6 @@ defmodule LinxNative.MixProject do
       compilers: Mix.compilers() ++ [:linx_native],
       start_permanent: Mix.env() == :prod,
       deps: [],
-      # Only tasks of Mix use it, so a release need not have it.
-      xref: [exclude: [:crypto]],
       description: "The native parts of Linx in Rust: netlink sockets and mounts in namespaces",
       package: package()
     ]

@@ -132,5 +132,10 @@ defmodule LinxNative.Prebuilt do
     end
   end
 
-  defp sum(content), do: :sha256 |> :crypto.hash(content) |> Base.encode16(case: :lower)
+  # By a variable: named outright it would have to be an application that ours depends on, in every release. Only tasks
+  # of Mix get here.
+  defp sum(content) do
+    crypto = :crypto
+    :sha256 |> crypto.hash(content) |> Base.encode16(case: :lower)
+  end
 end
