@@ -23,6 +23,7 @@ defmodule LinxNative.MixProject do
   defp extra_applications(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(:bench), do: ["lib", "bench"]
   defp elixirc_paths(_env), do: ["lib"]
 
   defp package do

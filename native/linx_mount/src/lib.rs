@@ -5,16 +5,16 @@ mod failure;
 use std::ffi::c_ulong;
 
 use linx_core::mount::{self, Namespaces, Request};
-use nif_entry::{Done, Text};
+use nif_entry::{Done, Text, charlist};
+use rustler::{Env, Term};
 
 use failure::Failure;
 
 nif_entry::init!(c"Elixir.Linx.Mount.Native");
 
-/// A charlist.
 #[rustler::nif]
-fn version() -> &'static [u8] {
-    b"linx_mount"
+fn version(env: Env<'_>) -> Term<'_> {
+    charlist(env, c"linx_mount")
 }
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -3,10 +3,12 @@
 //! There is no NIF in here: every `#[rustler::nif]` that is linked into a library is registered by it.
 
 mod caller;
+mod charlist;
 mod entry;
 mod terms;
 
 pub use caller::caller_is_alive;
+pub use charlist::charlist;
 pub use entry::entry;
 pub use terms::{Done, Text, stage};
 

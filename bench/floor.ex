@@ -1,0 +1,27 @@
+defmodule LinxNative.Bench.Floor do
+  @moduledoc """
+  The program of `native/floor`: the same system calls without a BEAM.
+  """
+
+  alias LinxNative.Bench.Program
+
+  @doc """
+  The times of so many calls, in nanoseconds; `how` is the kind of thread.
+  """
+  def open(floor, how, calls, net) do
+    Program.tell(floor, "open #{how} #{calls} #{net}")
+    numbers(floor)
+  end
+
+  @doc """
+  The times of so many mounts, and of the unmounts.
+  """
+  def mount(floor, how, calls, ns, folder) do
+    Program.tell(floor, "mount #{how} #{calls} #{ns} #{folder}")
+    [numbers(floor), numbers(floor)]
+  end
+
+  defp numbers(floor) do
+    floor |> Program.line!() |> String.split() |> Enum.map(&String.to_integer/1)
+  end
+end

@@ -1,0 +1,129 @@
+defmodule LinxNative.Bench do
+  @moduledoc """
+  The benchmark of `script/bench`: our libraries, the C reference, OTP's own way and the floor, side by side in one VM.
+  """
+
+  alias LinxNative.Bench.{Charts, Legacy, Load, Operations, Pairs, Place, Program, Report}
+
+  @full %{
+    rounds: 15,
+    turn_ms: 60,
+    gib: [0, 0.25, 1, 4],
+    callers: [1, 4, 16, 64],
+    load_ms: 400,
+    load_rounds: 5
+  }
+  @quick %{rounds: 5, turn_ms: 20, gib: [0, 0.25], callers: [1, 64], load_ms: 150, load_rounds: 3}
+  @many_namespaces 200
+
+  @doc """
+  Runs it. Arguments: `--quick`, and the folders of the programs, of the C libraries and for the results.
+  """
+  def main(args) do
+    {options, []} =
+      OptionParser.parse!(args,
+        strict: [quick: :boolean, programs: :string, reference: :string, results: :string]
+      )
+
+    scale = if options[:quick], do: @quick, else: @full
+    harness = Path.join(options[:programs], "linx_harness")
+    floor = Program.start!(Path.join(options[:programs], "linx_floor"))
+    copies = Path.join(options[:results], "copies")
+    File.mkdir_p!(copies)
+    Legacy.copy!(options[:reference], copies)
+    place = Place.make!(harness)
+
+    try do
+      calls = measure_calls(place, floor, scale)
+      procfs = measure_procfs(place, scale)
+      load = measure_load(place, harness, scale)
+      late = measure_lateness(place, scale)
+      results = %{calls: calls, procfs: procfs, load: load, late: late, scale: scale}
+      Report.write(results, options[:results])
+      Charts.write(results, options[:results])
+    after
+      Place.remove(place)
+      Program.stop(floor)
+      File.rm_rf!(copies)
+    end
+  end
+
+  defp measure_calls(place, floor, scale) do
+    groups = Operations.groups(place, floor)
+
+    for {group, index} <- Enum.with_index(groups, 1), reduce: [] do
+      blocks ->
+        progress("calls, group #{index} of #{length(groups)}")
+        blocks ++ Pairs.run(group, scale.rounds, scale.turn_ms)
+    end
+  end
+
+  # The memory is resident and not garbage: it is held while the calls are made.
+  defp measure_procfs(place, scale) do
+    for gib <- scale.gib do
+      progress("procfs in a PID namespace, #{gib} GiB in the VM")
+      held = :binary.copy(<<1>>, round(gib * 1024 * 1024 * 1024))
+      resident = resident()
+      blocks = Pairs.run(Operations.procfs(place, "procfs"), scale.rounds, scale.turn_ms)
+      # Else it would be garbage by now.
+      _ = byte_size(held)
+      %{gib: gib, resident: resident, blocks: blocks}
+    end
+  end
+
+  defp measure_load(place, harness, scale) do
+    {many, kept} = Place.network_namespaces!(harness, @many_namespaces)
+
+    results =
+      for paths <- [[place.net], many], callers <- scale.callers do
+        progress("#{callers} callers, #{length(paths)} namespaces")
+        contestants = Load.openers()
+
+        for round <- 1..scale.load_rounds,
+            {name, open} <- contestants ++ Enum.reverse(contestants) do
+          rate = Load.rate(open, callers, paths, scale.load_ms)
+
+          %{
+            callers: callers,
+            namespaces: length(paths),
+            contestant: name,
+            round: round,
+            rate: rate
+          }
+        end
+      end
+
+    Place.release(kept)
+    List.flatten(results)
+  end
+
+  # With 16 callers, and as a yardstick with none.
+  defp measure_lateness(place, scale) do
+    progress("how late a process is meanwhile")
+    opens = for {name, open} <- Load.openers(), do: {"open and close", name, open, 16}
+
+    mounts =
+      for {name, mount} <- [ours: Linx.Mount.Native, c: Linx.Mount.Legacy] do
+        {"procfs in a PID namespace", name, &procfs_once(mount, place, &1), 1}
+      end
+
+    idle = {"nothing", :none, fn _ -> :ok end, 0}
+
+    for {what, contestant, fun, callers} <- [idle | opens] ++ mounts do
+      times = Load.lateness(fun, callers, [place.net], scale.load_ms * scale.load_rounds)
+      %{what: what, contestant: contestant, times: times}
+    end
+  end
+
+  defp procfs_once(mount, place, _path) do
+    :ok = mount.mount("x", place.folder, "proc", 0, "", place.mount, place.pid, 0)
+    :ok = mount.umount(place.folder, 0, place.mount)
+  end
+
+  defp resident do
+    [_, kib] = Regex.run(~r/^VmRSS:\s*(\d+)/m, File.read!("/proc/self/status"))
+    String.to_integer(kib) * 1024
+  end
+
+  defp progress(what), do: IO.puts(:stderr, "  #{what}")
+end

@@ -1,0 +1,202 @@
+defmodule LinxNative.Bench.Operations do
+  @moduledoc """
+  What is measured: groups of contestants for `LinxNative.Bench.Pairs`. An operation has the same name for all.
+  """
+
+  alias LinxNative.Bench.{Clock, Floor, Place}
+
+  @ours {Linx.Netlink.Socket.Native, Linx.Mount.Native}
+  @c {Linx.Netlink.Socket.Legacy, Linx.Mount.Legacy}
+  @libraries [ours: @ours, c: @c]
+
+  @netlink 16
+  @bind 4096
+
+  @doc """
+  Every operation of both libraries, and the same of others where there are any.
+  """
+  def groups(%Place{} = place, floor) do
+    [
+      group(&open(&1, place)) ++ floor_open(floor, place),
+      group(&adopt(&1, place)) ++ [otp: &otp(&1, place)],
+      group(&quick/1),
+      group(&failing(&1, place)),
+      group(&mounts(&1, place, "", "here")),
+      group(&mounts(&1, place, place.mount, "there")) ++ floor_mount(floor, place),
+      group(&binds(&1, place)),
+      group(&pivots(&1, place)),
+      group(&mounts_as_seen(&1, place, "tmpfs", "tmpfs in a PID namespace"))
+    ]
+  end
+
+  @doc """
+  The operation whose time may depend on the memory of the VM, called `name`.
+  """
+  def procfs(%Place{} = place, name) do
+    group(&mounts_as_seen(&1, place, "proc", name))
+  end
+
+  defp group(contestant) do
+    for {name, libraries} <- @libraries, do: {name, contestant.(libraries)}
+  end
+
+  defp open({socket, _}, place) do
+    fn calls ->
+      {opened, times} = Clock.each(1..calls, fn _ -> socket.open_in_netns(place.net, 0) end)
+      closed = Clock.each(opened, fn {:ok, fd} -> socket.close_fd(fd) end)
+      [{"open_in_netns", times}, {"close_fd", elem(closed, 1)}]
+    end
+  end
+
+  defp floor_open(floor, place) do
+    for how <- [:clone, :pthread, :core, :plain] do
+      {:"floor_#{how}",
+       fn calls -> [{"open_in_netns", Floor.open(floor, how, calls, place.net)}] end}
+    end
+  end
+
+  # As a user needs it: a socket of :socket, and no descriptor lost. Closing it is part of it, as it closes less or more.
+  defp adopt({socket, _}, place) do
+    fn calls ->
+      {_, times} =
+        Clock.each(1..calls, fn _ ->
+          {:ok, fd} = socket.open_in_netns(place.net, 0)
+          {:ok, adopted} = :socket.open(fd)
+          :ok = socket.close_fd(fd)
+          :ok = :socket.close(adopted)
+        end)
+
+      [{"open, adopt, close", times}]
+    end
+  end
+
+  defp otp(calls, place) do
+    {_, times} =
+      Clock.each(1..calls, fn _ ->
+        {:ok, socket} = :socket.open(@netlink, :raw, 0, %{netns: place.net})
+        :ok = :socket.close(socket)
+      end)
+
+    [{"open, adopt, close", times}]
+  end
+
+  # So short that a look at the clock would be most of it.
+  defp quick({socket, mount}) do
+    fn calls ->
+      [
+        {"close_fd, not open", Clock.batches(1..calls, fn _ -> socket.close_fd(-1) end)},
+        {"bind_netlink, EBADF", Clock.batches(1..calls, fn _ -> socket.bind_netlink(-1, 0) end)},
+        {"version", Clock.batches(1..calls, fn _ -> mount.version() end)}
+      ]
+    end
+  end
+
+  defp failing({socket, mount}, place) do
+    calls = [
+      {"open_in_netns, no file", fn -> {:error, {:open, 2}} = socket.open_in_netns("/no", 0) end},
+      {"open_in_netns, no netns",
+       fn -> {:error, {:setns, 22}} = socket.open_in_netns(place.mount, 0) end},
+      {"open_in_netns, no protocol",
+       fn -> {:error, {:socket, 93}} = socket.open_in_netns(place.net, 31) end},
+      {"mount here, no target",
+       fn -> {:error, {:mount, :enoent}} = mount.mount("", "/no", "tmpfs", 0, "", "", "", 0) end},
+      {"mount there, no target",
+       fn ->
+         {:error, {:mount, :enoent}} = mount.mount("", "/no", "tmpfs", 0, "", place.mount, "", 0)
+       end},
+      {"mount there, no namespace",
+       fn ->
+         {:error, {:open_ns, :enoent}} = mount.mount("", "/no", "tmpfs", 0, "", "/no", "", 0)
+       end},
+      {"umount here, no target",
+       fn -> {:error, {:umount, :enoent}} = mount.umount("/no", 0, "") end},
+      {"umount there, no target",
+       fn -> {:error, {:umount, :enoent}} = mount.umount("/no", 0, place.mount) end},
+      {"pivot_root there, no root",
+       fn -> {:error, {:chdir, :enoent}} = mount.pivot_root("/no", "/no", place.mount) end}
+    ]
+
+    fn count ->
+      for {name, call} <- calls, do: {name, elem(Clock.each(1..count, fn _ -> call.() end), 1)}
+    end
+  end
+
+  defp mounts({_, mount}, place, ns, where) do
+    fn calls ->
+      {mounts, umounts} =
+        there_and_back(
+          calls,
+          fn -> :ok = mount.mount("x", place.folder, "tmpfs", 0, "", ns, "", 0) end,
+          fn -> :ok = mount.umount(place.folder, 0, ns) end
+        )
+
+      [{"mount #{where}", mounts}, {"umount #{where}", umounts}]
+    end
+  end
+
+  defp floor_mount(floor, place) do
+    for how <- [:clone, :pthread, :core] do
+      {:"floor_#{how}",
+       fn calls ->
+         [mounts, umounts] = Floor.mount(floor, how, calls, place.mount, place.folder)
+         [{"mount there", mounts}, {"umount there", umounts}]
+       end}
+    end
+  end
+
+  defp binds({_, mount}, place) do
+    bind = fn calls, create ->
+      there_and_back(
+        calls,
+        fn ->
+          :ok = mount.mount("/proc", place.folder, "", @bind, "", place.mount, "", create)
+        end,
+        fn -> :ok = mount.umount(place.folder, 0, place.mount) end
+      )
+    end
+
+    fn calls ->
+      for {name, create} <- [{"bind there", 0}, {"bind there, create_target", 1}] do
+        {name, elem(bind.(calls, create), 0)}
+      end
+    end
+  end
+
+  # The container gets a new root and its old one back.
+  defp pivots({_, mount}, place) do
+    fn calls ->
+      folder = place.folder
+      :ok = mount.mount("x", folder, "tmpfs", 0, "", place.mount, "", 0)
+      File.mkdir!(Place.root(place) <> folder <> "/old")
+
+      {there, back} =
+        there_and_back(
+          calls,
+          fn -> :ok = mount.pivot_root(folder, folder <> "/old", place.mount) end,
+          fn -> :ok = mount.pivot_root("/old", "/old" <> folder, place.mount) end
+        )
+
+      :ok = mount.umount(folder, 0, place.mount)
+      [{"pivot_root there", there ++ back}]
+    end
+  end
+
+  defp mounts_as_seen(libraries, place, type, name) do
+    fn calls -> [{name, elem(mount_as_seen(libraries, place, type, calls), 0)}] end
+  end
+
+  defp mount_as_seen({_, mount}, place, type, calls) do
+    there_and_back(
+      calls,
+      fn -> :ok = mount.mount("x", place.folder, type, 0, "", place.mount, place.pid, 0) end,
+      fn -> :ok = mount.umount(place.folder, 0, place.mount) end
+    )
+  end
+
+  # The times of the one, and those of the other, which follows each.
+  defp there_and_back(calls, there, back) do
+    1..calls
+    |> Enum.map(fn _ -> {elem(Clock.once(there), 1), elem(Clock.once(back), 1)} end)
+    |> Enum.unzip()
+  end
+end

@@ -1,0 +1,65 @@
+defmodule LinxNative.Bench.Place do
+  @moduledoc """
+  Where the calls go: a container-like process with namespaces of its own, and a folder to mount onto.
+  """
+
+  alias LinxNative.Bench.Program
+
+  @enforce_keys [:net, :mount, :pid, :folder, :holder]
+  defstruct @enforce_keys
+
+  @doc """
+  Makes one.
+  """
+  def make!(harness) do
+    {holder, pid} = hold!(harness, ~w(--net --mount --pid))
+    folder = Path.join(System.tmp_dir!(), "linx_native_bench_#{System.pid()}")
+    File.mkdir_p!(folder)
+    [net, mount, pid] = for kind <- ~w(net mnt pid), do: "/proc/#{pid}/ns/#{kind}"
+    %__MODULE__{net: net, mount: mount, pid: pid, folder: folder, holder: holder}
+  end
+
+  @doc """
+  Takes it down again.
+  """
+  def remove(%__MODULE__{holder: holder, folder: folder}) do
+    Program.stop(holder)
+    File.rmdir!(folder)
+  end
+
+  @doc """
+  The root of its processes, as seen from here.
+  """
+  def root(%__MODULE__{mount: mount}), do: mount |> Path.dirname() |> Path.join("../root")
+
+  @doc """
+  Paths of so many network namespaces that nobody is in, and what keeps them: to be given to `release/1`.
+  """
+  def network_namespaces!(harness, count) do
+    Enum.map_reduce(1..count, [], fn _, kept ->
+      {holder, pid} = hold!(harness, ~w(--net))
+      path = "/proc/#{pid}/ns/net"
+      {:ok, file} = :file.open(path, [:read, :raw])
+      descriptor = descriptor_of!(File.read_link!(path))
+      Program.stop(holder)
+      {"/proc/self/fd/#{descriptor}", [file | kept]}
+    end)
+  end
+
+  @doc """
+  Lets namespaces go.
+  """
+  def release(kept), do: Enum.each(kept, &:file.close/1)
+
+  defp hold!(harness, namespaces) do
+    holder = Program.start!(harness, ["hold" | namespaces])
+    "ready " <> pid = Program.line!(holder)
+    {holder, pid}
+  end
+
+  defp descriptor_of!(link) do
+    "/proc/self/fd"
+    |> File.ls!()
+    |> Enum.find(&(File.read_link("/proc/self/fd/#{&1}") == {:ok, link}))
+  end
+end

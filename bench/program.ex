@@ -1,0 +1,43 @@
+defmodule LinxNative.Bench.Program do
+  @moduledoc """
+  A program that talks in lines. It ends when its standard input closes: with the VM at the latest.
+  """
+
+  @patience 60_000
+  # The answer to one command of the floor is one line.
+  @longest_line 4_000_000
+
+  @doc """
+  Starts one; its owner is the calling process.
+  """
+  def start!(path, args \\ []) do
+    Port.open({:spawn_executable, to_charlist(path)}, [
+      :binary,
+      :exit_status,
+      line: @longest_line,
+      args: args
+    ])
+  end
+
+  @doc """
+  Says one line to it.
+  """
+  def tell(port, line), do: Port.command(port, [line, ?\n])
+
+  @doc """
+  The next line it says.
+  """
+  def line!(port) do
+    receive do
+      {^port, {:data, {:eol, line}}} -> line
+      {^port, {:exit_status, status}} -> raise "a program ended with exit status #{status}"
+    after
+      @patience -> raise "a program says nothing"
+    end
+  end
+
+  @doc """
+  Ends it.
+  """
+  def stop(port), do: Port.close(port)
+end

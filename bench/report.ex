@@ -1,0 +1,221 @@
+defmodule LinxNative.Bench.Report do
+  @moduledoc """
+  The results as tables, and the raw figures.
+  """
+
+  alias LinxNative.Bench.{Load, Pairs, Stats}
+
+  # At most so many times the C reference.
+  @targets %{"open_in_netns" => 0.85}
+  @target 1.0
+  @procfs_targets %{0 => 0.10, 1 => 0.01}
+  @floor_target 1.10
+
+  @doc """
+  Writes `results.txt`, `calls.csv`, `procfs.csv` and `load.csv` to a folder, and prints the first.
+  """
+  def write(results, folder) do
+    text =
+      [
+        heading(),
+        calls(results.calls),
+        without_beam(results.calls),
+        procfs(results.procfs),
+        load(results.load),
+        late(results.late)
+      ]
+      |> Enum.join("\n")
+
+    IO.puts(text)
+    File.write!(Path.join(folder, "results.txt"), text)
+    File.write!(Path.join(folder, "calls.csv"), raw(results.calls))
+    File.write!(Path.join(folder, "procfs.csv"), raw_procfs(results.procfs))
+    File.write!(Path.join(folder, "load.csv"), raw_load(results.load))
+  end
+
+  @doc """
+  The operations that both libraries have, in the order they were measured.
+  """
+  def operations(blocks), do: for({operation, :ours, 1, _} <- blocks, do: operation)
+
+  defp heading do
+    """
+    #{Date.utc_today()}, Linux #{release()}, OTP #{System.otp_release()}, Elixir #{System.version()}, #{cpu()}
+    Times in microseconds: median and 99th percentile. Ratios: the median of those of each round, and their quartiles.
+    """
+  end
+
+  defp calls(blocks) do
+    rows =
+      for operation <- operations(blocks) do
+        ratio = Pairs.ratio(blocks, operation, :ours, :c)
+        target = Map.get(@targets, operation, @target)
+        otp = Pairs.ratio(blocks, operation, :ours, :otp)
+
+        [operation | times(blocks, operation)] ++
+          [ratio(ratio), "#{target}", met(ratio, target), if(otp, do: ratio(otp), else: "")]
+      end
+
+    table(
+      ["operation", "ours", "p99", "C", "p99", "ours / C", "target", "met", "ours / OTP"],
+      rows
+    )
+  end
+
+  defp times(blocks, operation) do
+    for contestant <- [:ours, :c],
+        {median, high} = Load.summary(Pairs.times(blocks, operation, contestant)),
+        time <- [median, high],
+        do: microseconds(time)
+  end
+
+  # The thread's part: linx_core without a BEAM against the same system calls on the cheapest thread there is.
+  defp without_beam(blocks) do
+    rows =
+      for operation <- ["open_in_netns", "mount there", "umount there"] do
+        median = &microseconds(Stats.median(Pairs.times(blocks, operation, &1)))
+        ratio = Pairs.ratio(blocks, operation, :floor_core, :floor_clone)
+
+        [operation] ++
+          Enum.map([:floor_clone, :floor_pthread, :floor_core, :ours], median) ++
+          [ratio(ratio), "#{@floor_target}", met(ratio, @floor_target)]
+      end
+
+    table(
+      [
+        "without a BEAM",
+        "cheapest",
+        "pthread",
+        "linx_core",
+        "with",
+        "core / cheapest",
+        "target",
+        "met"
+      ],
+      rows
+    )
+  end
+
+  defp procfs(memories) do
+    first = hd(memories).blocks
+
+    rows =
+      for %{gib: gib, resident: resident, blocks: blocks} <- memories do
+        ratio = Pairs.ratio(blocks, "procfs", :ours, :c)
+        target = Map.get(@procfs_targets, gib)
+        against_little = median(blocks, :ours) / median(first, :ours)
+
+        ["procfs, #{Float.round(resident / 1_073_741_824, 2)} GiB resident"] ++
+          times(blocks, "procfs") ++
+          [ratio(ratio), "#{target}", if(target, do: met(ratio, target), else: "")] ++
+          ["#{rounded(against_little)}"]
+      end
+
+    table(
+      ["in a PID namespace", "ours", "p99", "C", "p99", "ours / C", "target", "met", "to little"],
+      rows
+    )
+  end
+
+  defp median(blocks, contestant), do: Stats.median(Pairs.times(blocks, "procfs", contestant))
+
+  defp load(rates) do
+    rows =
+      for {{namespaces, callers}, group} <- by(rates, &{&1.namespaces, &1.callers}) do
+        rate = fn contestant ->
+          Stats.median(for %{contestant: ^contestant, rate: rate} <- group, do: rate)
+        end
+
+        ratio = rate.(:ours) / rate.(:c)
+        # Two runs of the same differ by some; what is asked for is "at least as many".
+        met = if callers == 64, do: if(ratio >= 1, do: "yes", else: "no"), else: ""
+
+        ["#{callers}", "#{namespaces}"] ++
+          Enum.map([:ours, :c, :otp], &"#{round(rate.(&1))}") ++ ["#{rounded(ratio)}", met]
+      end
+
+    table(["callers", "namespaces", "ours/s", "C/s", "OTP/s", "ours / C", "met"], rows)
+  end
+
+  defp late(late) do
+    rows =
+      for %{what: what, contestant: contestant, times: times} <- late do
+        {median, high} = Load.summary(times)
+
+        [
+          what,
+          "#{contestant}",
+          microseconds(median),
+          microseconds(high),
+          microseconds(Enum.max(times))
+        ]
+      end
+
+    table(["a process that ticks, during", "by", "late", "p99", "most"], rows)
+  end
+
+  defp raw(blocks) do
+    csv(
+      "operation,contestant,round,calls,min_ns,median_ns,p99_ns,max_ns",
+      Enum.map(blocks, &raw_row/1)
+    )
+  end
+
+  defp raw_procfs(memories) do
+    rows =
+      for %{gib: gib, resident: resident, blocks: blocks} <- memories, block <- blocks do
+        [gib, resident | raw_row(block)]
+      end
+
+    csv(
+      "gib,resident_bytes,operation,contestant,round,calls,min_ns,median_ns,p99_ns,max_ns",
+      rows
+    )
+  end
+
+  defp raw_load(rates) do
+    rows = for r <- rates, do: [r.namespaces, r.callers, r.contestant, r.round, round(r.rate)]
+    csv("namespaces,callers,contestant,round,calls_a_second", rows)
+  end
+
+  defp raw_row({operation, contestant, round, times}) do
+    {median, high} = Load.summary(times)
+    numbers = for ns <- [Enum.min(times), median, high, Enum.max(times)], do: round(ns)
+    [inspect(operation), contestant, round, length(times) | numbers]
+  end
+
+  defp csv(header, rows), do: Enum.map_join([[header] | rows], "\n", &Enum.join(&1, ",")) <> "\n"
+
+  defp by(list, key), do: list |> Enum.group_by(key) |> Enum.sort()
+  defp met({median, _, _}, target), do: if(rounded(median) <= target, do: "yes", else: "no")
+
+  defp ratio({median, low, high}), do: "#{rounded(median)} (#{rounded(low)} to #{rounded(high)})"
+
+  # Three figures where a target is a hundredth.
+  defp rounded(number) when number < 0.1, do: Float.round(number * 1.0, 4)
+  defp rounded(number), do: Float.round(number * 1.0, 2)
+
+  defp microseconds(ns) when ns < 10_000, do: "#{Float.round(ns / 1000, 2)}"
+  defp microseconds(ns), do: "#{Float.round(ns / 1000, 1)}"
+
+  defp table(header, rows) do
+    widths = for column <- Enum.zip([header | rows]), do: column |> Tuple.to_list() |> widest()
+    Enum.map_join([header | rows], &line(&1, widths))
+  end
+
+  defp line([first | rest], [width | widths]) do
+    cells = for {cell, width} <- Enum.zip(rest, widths), do: String.pad_leading(cell, width)
+    String.trim_trailing(Enum.join([String.pad_trailing(first, width) | cells], "  ")) <> "\n"
+  end
+
+  defp widest(cells), do: cells |> Enum.map(&String.length/1) |> Enum.max()
+
+  defp release, do: "/proc/sys/kernel/osrelease" |> File.read!() |> String.trim()
+
+  defp cpu do
+    case Regex.run(~r/^model name\s*: (.*)$/m, File.read!("/proc/cpuinfo")) do
+      [_, model] -> "#{model}, #{System.schedulers_online()} schedulers"
+      nil -> "#{System.schedulers_online()} schedulers"
+    end
+  end
+end
