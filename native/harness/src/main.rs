@@ -3,14 +3,17 @@
 //! ```text
 //! linx_harness hold [--net] [--mount] [--pid] [--user]
 //! linx_harness seccomp NAME=ERRNO[,NAME=ERRNO...] -- COMMAND [ARGUMENT...]
+//! linx_harness hold-call NAME[,NAME...] CONTROL -- COMMAND [ARGUMENT...]
 //! linx_harness race A B
 //! linx_harness socket PID FD
 //! linx_harness entry LIBRARY
 //! ```
 
+mod calls;
 mod entry;
 mod errno;
 mod hold;
+mod hold_call;
 mod lifetime;
 mod race;
 mod seccomp;
@@ -41,12 +44,15 @@ fn run(arguments: Vec<String>) -> Outcome {
     match arguments.as_slice() {
         ["hold", options @ ..] => hold::run(options),
         ["seccomp", rules, "--", command @ ..] => seccomp::run(rules, command),
+        ["hold-call", names, control, "--", command @ ..] => {
+            hold_call::run(names, control, command)
+        }
         ["race", a, b] => race::run(a, b),
         ["socket", pid, fd] => socket::run(pid.parse()?, fd.parse()?),
         ["entry", library] => entry::run(library),
         _ => Err(
             "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
-                  race A B | socket PID FD | entry LIBRARY"
+                  hold-call NAMES CONTROL -- COMMAND... | race A B | socket PID FD | entry LIBRARY"
                 .into(),
         ),
     }

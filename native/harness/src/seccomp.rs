@@ -1,13 +1,14 @@
 //! `seccomp`: a command for which some system calls fail.
 
-#![allow(unsafe_code, reason = "prctl(2) with a filter")]
+#![allow(unsafe_code, reason = "seccomp(2) with a filter")]
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use libc::{c_int, c_long, sock_filter, sock_fprog};
+use libc::{c_long, c_ulong, sock_filter, sock_fprog};
 
+use crate::calls::{Call, Condition, call};
 use crate::{Outcome, errno};
 
 /// Replaces this process by `command`, for which the system calls named in `rules` fail.
@@ -17,30 +18,16 @@ pub(crate) fn run(rules: &str, command: &[&str]) -> Outcome {
         .split(',')
         .map(Rule::parse)
         .collect::<Result<_, _>>()?;
-    install(&filter(&rules)?)?;
+    install(&filter(&rules)?, 0)?;
     let error = Command::new(program).args(arguments).exec();
     Err(format!("{program}: {error}").into())
 }
 
-/// One system call that is to fail.
+/// One system call, and what the kernel is to do about it: a `SECCOMP_RET_`.
 #[derive(Debug, PartialEq)]
-struct Rule {
-    call: Call,
-    errno: u16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Call {
-    number: c_long,
-    only: Option<Condition>,
-}
-
-/// Fails only those calls whose argument, as far as `mask` goes, is `value`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Condition {
-    argument: u32,
-    mask: c_int,
-    value: c_int,
+pub(crate) struct Rule {
+    pub(crate) call: Call,
+    pub(crate) action: u32,
 }
 
 impl Rule {
@@ -48,78 +35,11 @@ impl Rule {
         let (name, errno) = text
             .split_once('=')
             .ok_or_else(|| format!("{text}: no errno"))?;
-        let call = call(name).ok_or_else(|| format!("no system call is called {name}"))?;
         let errno = u16::try_from(errno::parse(errno)?).map_err(|_| format!("{text}: errno"))?;
-        Ok(Self { call, errno })
-    }
-}
-
-fn call(name: &str) -> Option<Call> {
-    let (number, only) = match name {
-        // Narrowed down, since the BEAM needs the rest to start.
-        "clone-process" => (libc::SYS_clone, Some(flags(libc::CLONE_THREAD, 0))),
-        "clone-vm-process" => {
-            let mask = libc::CLONE_VM | libc::CLONE_THREAD;
-            (libc::SYS_clone, Some(flags(mask, libc::CLONE_VM)))
-        }
-        "clone-thread" => {
-            let both = libc::CLONE_THREAD | libc::CLONE_VFORK;
-            (libc::SYS_clone, Some(flags(both, both)))
-        }
-        "setns-mnt" => (libc::SYS_setns, Some(equal(1, libc::CLONE_NEWNS))),
-        "setns-net" => (libc::SYS_setns, Some(equal(1, libc::CLONE_NEWNET))),
-        "setns-pid" => (libc::SYS_setns, Some(equal(1, libc::CLONE_NEWPID))),
-        "unshare-fs" => (libc::SYS_unshare, Some(equal(0, libc::CLONE_FS))),
-        "socket-netlink" => (libc::SYS_socket, Some(equal(0, libc::AF_NETLINK))),
-
-        "bind" => (libc::SYS_bind, None),
-        "chdir" => (libc::SYS_chdir, None),
-        "clone" => (libc::SYS_clone, None),
-        "clone3" => (libc::SYS_clone3, None),
-        "close" => (libc::SYS_close, None),
-        #[cfg(target_arch = "x86_64")]
-        "fork" => (libc::SYS_fork, None),
-        "fsconfig" => (libc::SYS_fsconfig, None),
-        "fsmount" => (libc::SYS_fsmount, None),
-        "fsopen" => (libc::SYS_fsopen, None),
-        "mount" => (libc::SYS_mount, None),
-        "mount_setattr" => (libc::SYS_mount_setattr, None),
-        "move_mount" => (libc::SYS_move_mount, None),
-        "open_tree" => (libc::SYS_open_tree, None),
-        "openat" => (libc::SYS_openat, None),
-        "openat2" => (libc::SYS_openat2, None),
-        #[cfg(target_arch = "x86_64")]
-        "pipe" => (libc::SYS_pipe, None),
-        "pipe2" => (libc::SYS_pipe2, None),
-        "pivot_root" => (libc::SYS_pivot_root, None),
-        "rt_sigprocmask" => (libc::SYS_rt_sigprocmask, None),
-        "setns" => (libc::SYS_setns, None),
-        "socket" => (libc::SYS_socket, None),
-        "umount" | "umount2" => (libc::SYS_umount2, None),
-        "unshare" => (libc::SYS_unshare, None),
-        #[cfg(target_arch = "x86_64")]
-        "vfork" => (libc::SYS_vfork, None),
-        "wait4" => (libc::SYS_wait4, None),
-        "waitid" => (libc::SYS_waitid, None),
-        _ => return None,
-    };
-    Some(Call { number, only })
-}
-
-/// The flags of `clone`, its first argument.
-const fn flags(mask: c_int, value: c_int) -> Condition {
-    Condition {
-        argument: 0,
-        mask,
-        value,
-    }
-}
-
-const fn equal(argument: u32, value: c_int) -> Condition {
-    Condition {
-        argument,
-        mask: !0,
-        value,
+        Ok(Self {
+            call: call(name)?,
+            action: libc::SECCOMP_RET_ERRNO | u32::from(errno),
+        })
     }
 }
 
@@ -135,7 +55,7 @@ const ARGUMENTS: u32 = 16;
 const ARGUMENT_SIZE: u32 = 8;
 
 /// The program that the kernel runs before each system call.
-fn filter(rules: &[Rule]) -> Result<Vec<sock_filter>, Box<dyn std::error::Error>> {
+pub(crate) fn filter(rules: &[Rule]) -> Result<Vec<sock_filter>, Box<dyn std::error::Error>> {
     let mut program = vec![
         load(ARCH),
         unless_equal(AUDIT_ARCH, 1),
@@ -143,7 +63,7 @@ fn filter(rules: &[Rule]) -> Result<Vec<sock_filter>, Box<dyn std::error::Error>
         step(libc::BPF_JMP | libc::BPF_JA, 1),
         answer(libc::SECCOMP_RET_ALLOW),
     ];
-    for Rule { call, errno } in rules {
+    for Rule { call, action } in rules {
         program.push(load(NUMBER));
         let number = u32::try_from(call.number)?;
         if let Some(Condition {
@@ -167,7 +87,7 @@ fn filter(rules: &[Rule]) -> Result<Vec<sock_filter>, Box<dyn std::error::Error>
         } else {
             program.push(unless_equal(number, 1));
         }
-        program.push(answer(libc::SECCOMP_RET_ERRNO | u32::from(*errno)));
+        program.push(answer(*action));
     }
     program.push(answer(libc::SECCOMP_RET_ALLOW));
     Ok(program)
@@ -202,33 +122,34 @@ const fn step(code: u32, k: u32) -> sock_filter {
     }
 }
 
-fn install(filter: &[sock_filter]) -> Outcome {
+/// Sets the filter for this thread and whatever it starts; with these `SECCOMP_FILTER_FLAG_`, one of which gives a
+/// descriptor.
+pub(crate) fn install(filter: &[sock_filter], flags: c_ulong) -> io::Result<c_long> {
     let program = sock_fprog {
-        len: u16::try_from(filter.len())?,
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
         filter: filter.as_ptr().cast_mut(),
     };
     // Without CAP_SYS_ADMIN the kernel wants a promise that nobody below gains privileges. With
     // it there is no promise to give, and programs like setpriv(1) work below.
-    if set_filter(&program).is_ok() {
-        return Ok(());
-    }
-    nix::sys::prctl::set_no_new_privs()?;
-    Ok(set_filter(&program)?)
+    set_filter(&program, flags).or_else(|_| {
+        nix::sys::prctl::set_no_new_privs()?;
+        set_filter(&program, flags)
+    })
 }
 
-fn set_filter(program: &sock_fprog) -> io::Result<()> {
-    let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
+fn set_filter(program: &sock_fprog, flags: c_ulong) -> io::Result<c_long> {
+    let (mode, program) = (libc::SECCOMP_SET_MODE_FILTER, std::ptr::from_ref(program));
     // SAFETY: `program` and the steps it points to are read during the call, never written.
-    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, std::ptr::from_ref(program)) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+    match unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, program) } {
+        -1 => Err(io::Error::last_os_error()),
+        answer => Ok(answer),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use libc::c_int;
+
     use super::*;
 
     /// What the program answers to a system call.
