@@ -13,6 +13,16 @@ defmodule LinxNative.Test.Await do
     poll(condition, now() + timeout)
   end
 
+  @doc """
+  Waits until every NIF of this VM has returned that is running, also those whose callers were killed: of these the VM
+  tells nothing, but it cannot take their schedulers out of use before.
+  """
+  def nifs do
+    :erlang.system_flag(:multi_scheduling, :block)
+    :erlang.system_flag(:multi_scheduling, :unblock)
+    :ok
+  end
+
   defp poll(condition, deadline) do
     condition.() || if now() < deadline, do: poll_again(condition, deadline)
   end

@@ -1,0 +1,73 @@
+defmodule LinxNative.FaultsTest do
+  @moduledoc """
+  Each system call of each kind of call fails, each in several ways: the answer names its stage, and nothing is left.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Test.{Hold, Operations}
+
+  # Those of a system that lacks it, forbids it, interrupts it, and of one that is short of memory or descriptors.
+  @errnos %{"ENOSYS" => 38, "EPERM" => 1, "EINTR" => 4, "ENOMEM" => 12, "EMFILE" => 24}
+  @atoms %{1 => :eperm, 12 => :enomem, 24 => :emfile}
+
+  @moduletag timeout: 180_000
+
+  test "each system call of each kind of call fails" do
+    hold = Hold.start()
+    container = Container.start([:net, :mount, :pid])
+    folder = Folder.make!()
+    before = Vm.call(hold.vm, Machine, :snapshot, [])
+
+    for name <- Operations.names(:all) do
+      operation = Operations.get(name, folder, container)
+      assert {name, operation.answer, steps(operation)} == undisturbed(hold, operation)
+
+      for {step, n} <- Enum.with_index(operation.steps, 1) do
+        refuse(hold, operation, step, n)
+        changes = Vm.call(hold.vm, Machine, :changes, [before])
+        assert {name, step, n, changes} == {name, step, n, []}
+      end
+    end
+  end
+
+  defp refuse(hold, operation, {step, stage}, n) do
+    for {errno, number} <- errnos(step) do
+      Operations.prepare(operation)
+      held = Hold.begin(hold, operation.mfa, n)
+      assert held.held == to_string(step)
+      %{answer: answer} = held |> Hold.fail(errno) |> Hold.finish()
+      expected = if stage, do: {:error, {stage, errno(operation, number)}}, else: :ok
+
+      assert {operation.name, step, n, errno, answer} ==
+               {operation.name, step, n, errno, expected}
+    end
+
+    Operations.undo(operation)
+  end
+
+  # Who is told that a wait failed cannot do anything about it, but to wait again if it was interrupted.
+  defp errnos(:wait4), do: Map.take(@errnos, ["EINTR"])
+  defp errnos(_), do: @errnos
+
+  defp errno(%{name: :open}, number), do: number
+  defp errno(_, number), do: Map.get(@atoms, number, number)
+
+  defp steps(operation), do: for({name, _} <- operation.steps, do: to_string(name))
+
+  defp undisturbed(hold, operation) do
+    Operations.prepare(operation)
+    {answer, steps} = hold |> Hold.begin(operation.mfa) |> trace()
+    Operations.undo(operation)
+
+    with {:ok, fd} <- answer, do: Vm.call(hold.vm, NetlinkSocket, :close_fd, [fd])
+    {operation.name, Operations.normal(answer), steps}
+  end
+
+  defp trace(%{answer: answer}), do: {answer, []}
+
+  defp trace(%{held: name} = held) do
+    {answer, names} = held |> Hold.continue() |> trace()
+    {answer, [name | names]}
+  end
+end

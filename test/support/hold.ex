@@ -1,0 +1,124 @@
+defmodule LinxNative.Test.Hold do
+  @moduledoc """
+  A VM in which each system call of a call can be held, and let go on or made to fail.
+  """
+
+  alias LinxNative.Test.{Await, Folder, Harness, Vm}
+
+  @patience 15_000
+
+  # What the calls of both implementations consist of, less what any thread of a VM may make at any time. A VM at rest
+  # makes none of these.
+  @system_calls ~w(chdir clone fsconfig fsmount fsopen ioctl-pidns mount move_mount newfstatat open_tree openat openat2
+                   pipe pipe2 pivot_root setns socket umount2 unshare wait4)
+
+  @doc """
+  Starts one. Only the test process that did may use it.
+  """
+  def start do
+    control = Folder.make!() <> "/control"
+    names = Enum.join(@system_calls, ",")
+    vm = Vm.start(wrap: [Harness.path(), "hold-call", names, control, "--"])
+    {:ok, socket} = :gen_tcp.connect({:local, control}, 0, [:binary, packet: :line])
+    # Loads what runs there: to load it later would take system calls.
+    Vm.call(vm, __MODULE__, :call, [Await, :nifs, []])
+    %{vm: vm, socket: socket}
+  end
+
+  @doc """
+  Begins a call of `{module, function, args}`, in a process of its own, up to its system call number `n`.
+
+  What this and the following return has `held`, the name of that system call, or `answer`.
+  """
+  def begin(%{vm: vm} = hold, {module, function, args}, n \\ 1) do
+    tell(hold, "hold #{Enum.join(@system_calls, ",")}")
+    run = Task.async(fn -> Vm.call(vm, __MODULE__, :call, [module, function, args]) end)
+    Enum.reduce(2..n//1, next(hold, run), fn _, held -> continue(held) end)
+  end
+
+  @doc """
+  Lets the system call be made, and awaits the next one.
+  """
+  def continue(%{hold: hold, id: id, run: run}) do
+    tell(hold, "continue #{id}")
+    next(hold, run)
+  end
+
+  @doc """
+  Makes the system call fail, and awaits the next one.
+  """
+  def fail(%{hold: hold, id: id, run: run}, errno) do
+    tell(hold, "fail #{id} #{errno}")
+    next(hold, run)
+  end
+
+  @doc """
+  Lets this system call and all that follow be made, and awaits the answer.
+  """
+  def finish(%{answer: _} = done), do: done
+  def finish(held), do: held |> last() |> continue()
+
+  @doc """
+  Holds none of those that follow.
+  """
+  def last(%{hold: hold} = held) do
+    tell(hold, "hold")
+    held
+  end
+
+  @doc """
+  Kills the process that called. Its answer is `:killed`, when the call is over.
+  """
+  def kill(%{hold: %{vm: vm}} = held) do
+    caller = Vm.call(vm, Process, :whereis, [__MODULE__])
+    Vm.call(vm, Process, :exit, [caller, :kill])
+    false = Vm.call(vm, Process, :alive?, [caller])
+    held
+  end
+
+  defp tell(%{socket: socket}, command) do
+    :ok = :gen_tcp.send(socket, command <> "\n")
+
+    receive do
+      {:tcp, ^socket, "ok\n"} -> :ok
+      # Whoever made the system call was killed.
+      {:tcp, ^socket, "gone\n"} -> :ok
+      {:tcp, ^socket, line} -> raise "#{command}: #{line}"
+    after
+      @patience -> raise "#{command}: no answer"
+    end
+  end
+
+  defp next(%{socket: socket} = hold, %Task{ref: ref} = run) do
+    receive do
+      {:tcp, ^socket, "held " <> call} ->
+        [id, name, _tid] = String.split(call)
+        %{held: name, id: id, hold: hold, run: run}
+
+      {^ref, answer} ->
+        Process.demonitor(ref, [:flush])
+        tell(hold, "hold")
+        %{answer: answer}
+    after
+      @patience -> raise "a call neither ends nor makes a system call"
+    end
+  end
+
+  @doc false
+  def call(module, function, args) do
+    {_, monitor} =
+      spawn_monitor(fn ->
+        Process.register(self(), __MODULE__)
+        exit({:answer, apply(module, function, args)})
+      end)
+
+    receive do
+      {:DOWN, ^monitor, :process, _, {:answer, answer}} ->
+        answer
+
+      {:DOWN, ^monitor, :process, _, :killed} ->
+        Await.nifs()
+        :killed
+    end
+  end
+end
