@@ -27,8 +27,7 @@ defmodule LinxNative.Test.Operations do
   The operation of a name, in a folder and in a container that has its own network, mount and PID namespaces.
 
     * `answer`: that of a call that nothing disturbs, as `normal/1` has it;
-    * `steps`: its system calls by name in their order, each with the stage that it is an error of. `nil`: of none, as
-      there is another way.
+    * `steps`: as `steps/1` has them.
   """
   def get(name, folder, container) do
     target = "#{folder}/#{name}"
@@ -38,12 +37,18 @@ defmodule LinxNative.Test.Operations do
       name: name,
       mfa: call(name, target, ns, container),
       answer: answer(name),
-      steps: steps(Implementation.current(), name),
+      steps: steps(name),
       target: target,
       pid: if(name in @here, do: "self", else: container.pid),
       ns: ns
     }
   end
+
+  @doc """
+  The system calls of an operation by name in their order, each with the stage that it is an error of. `nil`: of none, as
+  there is another way.
+  """
+  def steps(name), do: steps(Implementation.current(), name)
 
   @doc """
   An answer with `:fd` in the place of a descriptor.
