@@ -14,7 +14,7 @@ pub use terms::{Done, Text, stage};
 
 /// Defines `nif_init`, the one function the VM looks up in the library, for a module of this name.
 ///
-/// ```ignore
+/// ```text
 /// nif_entry::init!(c"Elixir.Linx.Mount.Native");
 /// ```
 #[macro_export]
