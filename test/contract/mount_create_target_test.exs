@@ -1,0 +1,177 @@
+defmodule LinxNative.MountCreateTargetTest do
+  @moduledoc """
+  `Linx.Mount.Native.mount/8` with `create_target`: what is made, and that a bind is the one that `mount(2)` makes.
+  """
+
+  use LinxNative.Test.Case
+
+  @rdonly 1
+  @bind 4096
+  @rec 16_384
+  @remount 32
+
+  describe "with create_target" do
+    test "an empty regular file of mode 0644 is made where there is nothing" do
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+      node = folder <> "/null"
+      assert :ok = Mount.mount("/dev/null", node, "", @bind, "", "", "", 1)
+      assert %File.Stat{type: :device, major_device: _} = File.stat!(node)
+      assert :ok = File.write(node, "gone")
+      assert {:ok, ""} = File.read(node)
+      assert :ok = Mount.umount(node, 0, "")
+
+      assert %File.Stat{type: :regular, size: 0, mode: mode} = File.stat!(node)
+      assert Bitwise.band(mode, 0o777) == 0o644
+    end
+
+    test "it is made in the target namespace only" do
+      container = Container.start([:mount])
+      folder = Folder.make!()
+      Folder.tmpfs!(folder, container)
+      ns = Container.ns_path(container, :mnt)
+
+      for {pidns, name} <- [{"", "zero"}, {"/proc/self/ns/pid", "full"}] do
+        node = "#{folder}/#{name}"
+        assert :ok = Mount.mount("/dev/#{name}", node, "", @bind, "", ns, pidns, 1)
+        refute File.exists?(node)
+        assert Container.sh!(container, "test -c #{node} && echo device") == "device\n"
+      end
+    end
+
+    test "a file that is there keeps its content" do
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+      file = folder <> "/file"
+      File.write!(file, "content")
+      assert :ok = Mount.mount("/dev/null", file, "", @bind, "", "", "", 1)
+      assert :ok = Mount.umount(file, 0, "")
+      assert File.read!(file) == "content"
+    end
+
+    test "a directory that is there is used, for a bind and for any other mount" do
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+      directory = folder <> "/directory"
+      File.mkdir!(directory)
+
+      for {source, type, flags} <- [{"/dev", "", @bind}, {"", "tmpfs", 0}] do
+        assert :ok = Mount.mount(source, directory, type, flags, "", "", "", 1)
+        assert MountInfo.at(directory)
+        assert :ok = Mount.umount(directory, 0, "")
+      end
+    end
+
+    test "a bind is the same with and without it" do
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+
+      for name <- ~w(source source/deep by_name by_descriptor),
+          do: File.mkdir!("#{folder}/#{name}")
+
+      Folder.tmpfs!(folder <> "/source/deep")
+
+      for flags <- [@bind, @bind + @rec, @bind + @rdonly, @bind + 0xC0ED0000] do
+        [by_name, by_descriptor] =
+          for {name, create} <- [{"by_name", 0}, {"by_descriptor", 1}] do
+            target = "#{folder}/#{name}"
+            assert :ok = Mount.mount(folder <> "/source", target, "", flags, "", "", "", create)
+
+            mounts =
+              for %{mount_point: point} = mount <- MountInfo.list(),
+                  String.starts_with?(point, target) do
+                %{mount | id: nil, parent: nil, mount_point: Path.relative_to(point, target)}
+              end
+
+            assert :ok = Mount.umount(target, 2, "")
+            mounts
+          end
+
+        assert by_name == by_descriptor
+        assert length(by_name) == if(flags == @bind + @rec, do: 2, else: 1)
+      end
+    end
+
+    test "a bind fails with the errors of mount(2)" do
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+      file = folder <> "/file"
+      directory = folder <> "/directory"
+      File.write!(file, "")
+      File.mkdir!(directory)
+      File.ln_s!("loop", folder <> "/loop")
+      long = String.duplicate("x", 5_000)
+
+      for {source, target, type, flags, errno} <- [
+            {"/dev/null", directory, "", @bind, :enotdir},
+            {"/dev", file, "", @bind, :enotdir},
+            {folder <> "/no", file, "", @bind, :enoent},
+            {file <> "/x", file, "", @bind, :enotdir},
+            {folder <> "/loop", file, "", @bind, :eloop},
+            {"", file, "", @bind, :einval},
+            {long, file, "", @bind, :einval},
+            {"/dev/null", file, long, @bind, :einval},
+            {"/" <> String.duplicate("x", 256), file, "", @bind, :enametoolong},
+            {"/proc/self/ns/mnt", file, "", @bind, :einval},
+            {"/dev/null", file, "", @bind + 0x80000000, :einval},
+            {"", file, "", @bind + @remount, :einval}
+          ],
+          create <- [0, 1] do
+        result = Mount.mount(source, target, type, flags, "", "", "", create)
+
+        assert {source, target, create, result} ==
+                 {source, target, create, {:error, {:mount, errno}}}
+      end
+    end
+
+    test "an unbindable source and a locked-down caller fail as in mount(2)" do
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+      for name <- ~w(source target), do: File.mkdir!("#{folder}/#{name}")
+      Folder.tmpfs!(folder <> "/source")
+      # MS_UNBINDABLE
+      assert :ok = Mount.mount("", folder <> "/source", "", 131_072, "", "", "", 0)
+
+      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+      vm = Vm.start(wrap: user)
+
+      for create <- [0, 1] do
+        args = [folder <> "/source", folder <> "/target", "", @bind, "", "", "", create]
+        assert {:error, {:mount, :einval}} = apply(Mount, :mount, args)
+        assert {:error, {:mount, :eperm}} = Vm.call(vm, Mount, :mount, args)
+      end
+    end
+
+    test "stage create: what the creation of a file answers" do
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+      File.write!(folder <> "/file", "")
+      mount = &Mount.mount("/dev/null", &1, "", @bind, "", "", "", 1)
+      assert {:error, {:create, :enoent}} = mount.(folder <> "/no/null")
+      assert {:error, {:create, :enotdir}} = mount.(folder <> "/file/null")
+      name = String.duplicate("x", 256)
+      assert {:error, {:create, :enametoolong}} = mount.("#{folder}/#{name}")
+      assert {:error, {:create, :enoent}} = mount.("")
+
+      assert :ok = Mount.mount("", folder, "", @remount + @rdonly, "", "", "", 0)
+      assert {:error, {:create, :erofs}} = mount.(folder <> "/null")
+    end
+
+    test "the file stays if the mount fails" do
+      folder = Folder.make!()
+      node = folder <> "/node"
+      assert {:error, {:mount, :enoent}} = Mount.mount("/no", node, "", @bind, "", "", "", 1)
+      assert File.stat!(node).size == 0
+    end
+
+    test "stage create comes after setns and before open_pidns" do
+      container = Container.start([:mount])
+      ns = Container.ns_path(container, :mnt)
+      mount = &Mount.mount("", "/no/such/target", "tmpfs", 0, "", &1, &2, 1)
+      assert {:error, {:setns, :einval}} = mount.("/proc/self/stat", "")
+      assert {:error, {:create, :enoent}} = mount.(ns, "")
+      assert {:error, {:create, :enoent}} = mount.(ns, "/nonexistent")
+      assert {:error, {:create, :enoent}} = mount.(ns, "/proc/self/stat")
+    end
+  end
+end
