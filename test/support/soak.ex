@@ -1,0 +1,96 @@
+defmodule LinxNative.Test.Soak do
+  @moduledoc """
+  Calls of every kind, each undone again, from many processes. To be used in a peer.
+  """
+
+  @netlink Linx.Netlink.Socket.Native
+  @mount Linx.Mount.Native
+
+  @bind 4096
+
+  @doc """
+  Lets each of `callers` processes make all the calls `rounds` times, and returns how many calls that were.
+
+  The files of the namespaces are those of a container; in `folder` each process has a path of its own. An answer that is
+  not as it should be raises.
+  """
+  def run(callers, rounds, files, folder) do
+    1..callers
+    |> Enum.map(fn caller ->
+      Task.async(fn -> rounds(rounds, files, "#{folder}/#{caller}") end)
+    end)
+    |> Task.await_many(:infinity)
+    |> Enum.sum()
+  end
+
+  defp rounds(rounds, files, own) do
+    File.mkdir_p!(own)
+    calls = sockets(files) ++ mounts(files, own) ++ failures(files, own)
+    for _ <- 1..rounds, {expected, call} <- calls, do: check(expected, call)
+    rounds * length(calls)
+  end
+
+  defp check(expected, call) do
+    answer = answer(call)
+    # The descriptor is for the calls that follow.
+    with {:ok, fd} when is_integer(fd) <- answer, do: Process.put(:fd, fd)
+
+    if answer != expected and not match?({{:ok, :fd}, {:ok, _}}, {expected, answer}),
+      do: raise("#{inspect(call)}: #{inspect(answer)}")
+  end
+
+  defp answer({module, function, args}) do
+    apply(module, function, Enum.map(args, &if(&1 == :fd, do: Process.get(:fd), else: &1)))
+  rescue
+    ArgumentError -> :badarg
+  end
+
+  defp sockets(%{net: net}) do
+    for path <- [net, "/proc/self/ns/net"],
+        call <- [
+          {{:ok, :fd}, {@netlink, :open_in_netns, [path, 0]}},
+          {:ok, {@netlink, :bind_netlink, [:fd, 0x11]}},
+          {{:error, 22}, {@netlink, :bind_netlink, [:fd, 1]}},
+          {:ok, {@netlink, :close_fd, [:fd]}}
+        ],
+        do: call
+  end
+
+  defp mounts(%{mnt: ns, pid: pidns}, own) do
+    for {source, target, type, flags, ns, pidns, create} <- [
+          {"", own, "tmpfs", 0, "", "", 0},
+          {"/dev/null", own <> "_device", "", @bind, "", "", 1},
+          {"", own, "tmpfs", 0, ns, "", 0},
+          {"/dev/null", own <> "_device", "", @bind, ns, "", 1},
+          {"/dev", own, "", @bind, ns, "", 1},
+          {"", own, "tmpfs", 0, ns, pidns, 0},
+          {"", own, "proc", 0, ns, pidns, 0}
+        ],
+        call <- [
+          {:ok, {@mount, :mount, [source, target, type, flags, "", ns, pidns, create]}},
+          {:ok, {@mount, :umount, [target, 0, ns]}}
+        ],
+        do: call
+  end
+
+  defp failures(%{net: net, mnt: ns, pid: pidns}, own) do
+    [
+      {~c"linx_mount", {@mount, :version, []}},
+      {:badarg, {@netlink, :open_in_netns, [:x, 0]}},
+      {:badarg, {@mount, :umount, [own, 0x100000000, ns]}},
+      {{:error, {:open, 2}}, {@netlink, :open_in_netns, ["/no", 0]}},
+      {{:error, {:setns, 22}}, {@netlink, :open_in_netns, [ns, 0]}},
+      {{:error, {:socket, 93}}, {@netlink, :open_in_netns, [net, 31]}},
+      {{:error, {:open_ns, :enoent}}, {@mount, :mount, ["", own, "", 0, "", "/no", pidns, 0]}},
+      {{:error, {:create, :enoent}},
+       {@mount, :mount, ["", own <> "/no/no", "", 0, "", ns, "", 1]}},
+      {{:error, {:setns_pid, :einval}}, {@mount, :mount, ["", own, "proc", 0, "", ns, net, 0]}},
+      {{:error, {:mount, :einval}}, {@mount, :mount, ["", own, "tmpfs", 0, "x", ns, pidns, 0]}},
+      {{:error, {:mount, :enoent}}, {@mount, :mount, ["", "/no", "proc", 0, "", ns, pidns, 0]}},
+      {{:error, {:umount, :einval}}, {@mount, :umount, [own, 0, ns]}},
+      {{:error, {:umount, :einval}}, {@mount, :umount, [own, 0, ""]}},
+      {{:error, {:chdir, :enoent}}, {@mount, :pivot_root, [own <> "/no", own, ns]}},
+      {{:error, {:pivot_root, :ebusy}}, {@mount, :pivot_root, [own, own, ns]}}
+    ]
+  end
+end
