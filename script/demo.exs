@@ -40,7 +40,7 @@ defmodule Demo do
   defp errors(pid) do
     mnt = "/proc/#{pid}/ns/mnt"
     inside(pid, "ln -s /etc/passwd /tmp/link")
-    call("no such device", &Mount.mount/8, ["/dev/none", "/tmp", "ext4", 0, "", mnt, "", 0])
+    call("nothing there", &Mount.mount/8, ["tmpfs", "/tmp/none", "tmpfs", 0, "", mnt, "", 0])
 
     call("a link as a trap", &Mount.mount/8, ["/dev/null", "/tmp/link", "", @bind, "", mnt, "", 1])
 
