@@ -128,6 +128,7 @@ defmodule LinxNative.Test.SupportTest do
       assert {:ok, _} = Vm.call(vm, :socket, :open, [:inet, :dgram])
     end
 
+    @tag :machine_root
     test "runs without privileges and with few descriptors" do
       wrap = ~w(prlimit --nofile=64 -- setpriv --reuid=65534 --regid=65534 --clear-groups --)
       vm = Vm.start(wrap: wrap, load: false)
@@ -140,6 +141,7 @@ defmodule LinxNative.Test.SupportTest do
       assert_raise ArgumentError, fn -> Vm.call(vm, :erlang, :hd, [[]]) end
     end
 
+    @tag :machine_root
     test "can be kept from starting threads" do
       vm = Vm.start()
       open = fn -> Vm.call(vm, NetlinkSocket, :open_in_netns, ["/proc/self/ns/net", 0]) end

@@ -11,6 +11,7 @@ defmodule LinxNative.MountCreateTargetTest do
   @remount 32
 
   describe "with create_target" do
+    @tag :machine_root
     test "an empty regular file of mode 0644 is made where there is nothing" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
@@ -49,6 +50,7 @@ defmodule LinxNative.MountCreateTargetTest do
       assert File.read!(file) == "content"
     end
 
+    @tag :machine_root
     test "a directory that is there is used, for a bind and for any other mount" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
@@ -92,6 +94,7 @@ defmodule LinxNative.MountCreateTargetTest do
       end
     end
 
+    @tag :machine_root
     test "a bind fails with the errors of mount(2)" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
@@ -124,6 +127,7 @@ defmodule LinxNative.MountCreateTargetTest do
       end
     end
 
+    @tag :machine_root
     test "an unbindable source and a locked-down caller fail as in mount(2)" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)

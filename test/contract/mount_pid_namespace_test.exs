@@ -38,6 +38,7 @@ defmodule LinxNative.MountPidNamespaceTest do
       assert Container.sh!(container, "cat #{folder}/#{System.pid()}/comm") =~ "beam"
     end
 
+    @tag :machine_root
     test "any file system may be mounted", context do
       %{container: container, ns: ns, pidns: pidns, folder: folder} = context
       assert :ok = Mount.mount("name", folder, "tmpfs", @rdonly, "size=64k", ns, pidns, 0)
@@ -79,6 +80,7 @@ defmodule LinxNative.MountPidNamespaceTest do
       end
     end
 
+    @tag :machine_root
     test "stage fork: no process to be had", context do
       %{ns: ns, pidns: pidns, folder: folder} = context
       vm = Vm.start()

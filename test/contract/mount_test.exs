@@ -88,6 +88,7 @@ defmodule LinxNative.MountTest do
       assert :ok = Mount.umount(folder <> "/b", 0, "")
     end
 
+    @tag :machine_root
     test "stage mount: the errno as an atom, or as a number where it has none" do
       folder = Folder.make!()
       File.write!(folder <> "/file", "")
@@ -143,6 +144,7 @@ defmodule LinxNative.MountTest do
       end
     end
 
+    @tag :machine_root
     test "stage mount: not permitted" do
       user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
       vm = Vm.start(wrap: user)
@@ -206,6 +208,7 @@ defmodule LinxNative.MountTest do
                Mount.mount("", folder <> "/here", "tmpfs", 0, "", ns, "", 0)
     end
 
+    @tag :machine_root
     test "stages thread and open_ns: no thread, no descriptor", %{ns: ns} do
       vm = Vm.start(wrap: ["prlimit", "--nofile=256:256", "--"])
       args = ["", "/nonexistent", "tmpfs", 0, "", ns, "", 0]
@@ -218,6 +221,7 @@ defmodule LinxNative.MountTest do
       assert {:error, {:open_ns, :emfile}} = Vm.call(vm, Descriptors, :with_only, call)
     end
 
+    @tag :machine_root
     test "stages open_ns and setns: not permitted", %{ns: ns, folder: folder} do
       user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
       vm = Vm.start(wrap: user)

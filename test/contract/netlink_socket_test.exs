@@ -115,6 +115,7 @@ defmodule LinxNative.NetlinkSocketTest do
       assert {:error, {:socket, 93}} = NetlinkSocket.open_in_netns(@own, 31)
     end
 
+    @tag :machine_root
     test "stage thread: no thread to be had" do
       vm = Vm.start()
       TaskLimit.set!(vm, 0)
@@ -138,6 +139,7 @@ defmodule LinxNative.NetlinkSocketTest do
       assert {:ok, _} = leave.(2)
     end
 
+    @tag :machine_root
     test "stages open and setns: not permitted" do
       user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
       vm = Vm.start(wrap: user)

@@ -91,6 +91,7 @@ defmodule LinxNative.PivotRootTest do
     assert {:error, {:chdir, :enotdir}} = Mount.pivot_root(file, folder, "")
   end
 
+  @tag :machine_root
   test "stage pivot_root: not a mount point, or not below it", %{folder: folder} do
     container = Container.start([:mount])
     ns = Container.ns_path(container, :mnt)
@@ -108,6 +109,7 @@ defmodule LinxNative.PivotRootTest do
     assert {:error, {:setns, :einval}} = Mount.pivot_root("/no", "/no", "/proc/self/stat")
   end
 
+  @tag :machine_root
   test "stage thread, also in the VM's own namespace" do
     vm = Vm.start()
     TaskLimit.set!(vm, 0)
@@ -127,6 +129,7 @@ defmodule LinxNative.PivotRootTest do
     end
   end
 
+  @tag :machine_root
   test "not permitted" do
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     vm = Vm.start(wrap: user)

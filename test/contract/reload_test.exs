@@ -139,6 +139,7 @@ defmodule LinxNative.ReloadTest do
       Task.await(call)
     end
 
+    @tag :machine_root
     test "a reload does not wait for it, and it is answered", %{vm: vm} = context do
       call = call(context)
       expected = expect(:D8, rust: {:module, NetlinkSocket}, c: {:error, :on_load_failure})
@@ -152,6 +153,7 @@ defmodule LinxNative.ReloadTest do
       assert Vm.call(vm, Machine, :changes, [context.before]) == []
     end
 
+    @tag :machine_root
     test "an unload with care lets it be, and it is answered", %{vm: vm} = context do
       call = call(context)
       true = Vm.call(vm, :code, :delete, [NetlinkSocket])
@@ -163,6 +165,7 @@ defmodule LinxNative.ReloadTest do
       assert Vm.call(vm, Machine, :changes, [context.before]) == []
     end
 
+    @tag :machine_root
     test "an unload by force ends its caller, and nothing else", %{vm: vm} = context do
       endless = {NetlinkSocket, :open_in_netns, [context.path, 0], @not_connected}
       [caller] = Vm.call(vm, Callers, :start, [[endless]])

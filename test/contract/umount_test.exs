@@ -57,6 +57,7 @@ defmodule LinxNative.UmountTest do
     assert {:error, {:setns, :einval}} = Mount.umount("/", 0, "/proc/self/ns/net")
   end
 
+  @tag :machine_root
   test "stage thread" do
     vm = Vm.start()
     TaskLimit.set!(vm, 0)
@@ -79,6 +80,7 @@ defmodule LinxNative.UmountTest do
     end
   end
 
+  @tag :machine_root
   test "not permitted" do
     user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
     vm = Vm.start(wrap: user)

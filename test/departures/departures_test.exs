@@ -244,6 +244,7 @@ defmodule LinxNative.DeparturesTest do
       %{ns: ns, pidns: pidns, folder: Folder.make!()}
     end
 
+    @tag :machine_root
     test "is without a process for a procfs (D6)", %{ns: ns, pidns: pidns, folder: folder} do
       args = ["", folder, "proc", 0, "", ns, pidns, 0]
       vm = Vm.start()

@@ -11,6 +11,7 @@ defmodule LinxNative.ContainerDeathTest do
 
   @moduletag timeout: 180_000
 
+  @tag :machine_root
   test "a call on a container that dies answers as the kernel does, and leaves nothing" do
     hold = Hold.start()
     folder = Folder.make!()

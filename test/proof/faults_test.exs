@@ -13,6 +13,7 @@ defmodule LinxNative.FaultsTest do
 
   @moduletag timeout: 180_000
 
+  @tag :machine_root
   test "each system call of each kind of call fails" do
     hold = Hold.start()
     container = Container.start([:net, :mount, :pid])

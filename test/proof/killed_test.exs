@@ -13,6 +13,7 @@ defmodule LinxNative.KilledTest do
 
   @moduletag timeout: 180_000
 
+  @tag :machine_root
   test "while the call is held at each of its system calls, #{@times} times each" do
     hold = Hold.start()
     container = Container.start([:net, :mount, :pid])

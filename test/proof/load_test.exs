@@ -8,6 +8,7 @@ defmodule LinxNative.LoadTest do
   @calls 10_000
   @callers 24
 
+  @tag :machine_root
   test "#{@calls} mixed calls from #{@callers} processes are answered right and leave nothing" do
     container = Container.start([:net, :mount, :pid])
     [net, ns, pidns] = for kind <- [:net, :mnt, :pid], do: Container.ns_path(container, kind)

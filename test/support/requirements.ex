@@ -1,6 +1,9 @@
 defmodule LinxNative.Test.Requirements do
   @moduledoc """
-  What the suite needs of the machine. Nothing is skipped for want of it.
+  What the suite needs of the machine.
+
+  Nothing is left out for want of it, except in a user namespace that maps its root to somebody else: there the tests with
+  `@tag :machine_root` are. They need another user, a cgroup, FUSE, or a mount that such a namespace keeps locked.
   """
 
   @capabilities %{
@@ -25,6 +28,22 @@ defmodule LinxNative.Test.Requirements do
     missing = Enum.filter([capabilities(), programs(), seccomp()], & &1)
     if missing != [], do: Mix.raise("The tests cannot run here.\n\n" <> Enum.join(missing, "\n"))
     :ok
+  end
+
+  @doc """
+  The tags of tests that cannot work here; says so.
+  """
+  def left_out do
+    if String.split(File.read!("/proc/self/uid_map")) == ~w(0 0 4294967295) do
+      []
+    else
+      IO.puts(
+        "In a user namespace, so without the tests tagged :machine_root: they need another user, " <>
+          "a cgroup, FUSE, or mounts that are locked here."
+      )
+
+      [:machine_root]
+    end
   end
 
   defp capabilities do
