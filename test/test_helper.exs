@@ -1,6 +1,7 @@
-alias LinxNative.Test.{Departures, Harness, Implementation, Machine, Requirements}
+alias LinxNative.Test.{Departures, Harness, Implementation, Machine, Requirements, Vm}
 
 Requirements.check!()
+Vm.keep_preload()
 Harness.build!()
 Implementation.install!()
 

@@ -74,12 +74,11 @@ defmodule LinxNative.KilledTest do
     calls = calls(folder, net, ns, pidns)
     # Loads what it needs.
     Vm.call(vm, Kills, :run, [calls, 1, @seed])
+    unmount(calls)
     before = Vm.call(vm, Machine, :snapshot, [])
     begun = Vm.call(vm, Kills, :run, [calls, @random, @seed], 120_000)
     IO.puts("\n#{@random} callers killed in #{begun} calls, seed #{inspect(@seed)}")
-
-    for {_, :mount, [_, target | _] = args} <- calls,
-        do: unmount_all(container, target, Enum.at(args, 5))
+    unmount(calls)
 
     assert Vm.call(vm, Machine, :changes, [before]) == []
     refute Enum.any?(Container.mountinfo(container), &String.starts_with?(&1.mount_point, folder))
@@ -108,7 +107,12 @@ defmodule LinxNative.KilledTest do
     ]
   end
 
-  defp unmount_all(container, target, ns) do
-    if Mount.umount(target, 2, ns) == :ok, do: unmount_all(container, target, ns)
+  # What those left who were killed between the one and the other.
+  defp unmount(calls) do
+    for {Mount, :umount, args} <- calls, do: unmount_all(args)
+  end
+
+  defp unmount_all(args) do
+    if apply(Mount, :umount, args) == :ok, do: unmount_all(args)
   end
 end

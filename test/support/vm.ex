@@ -27,7 +27,7 @@ defmodule LinxNative.Test.Vm do
         connection: :standard_io,
         exec: exec(Keyword.get(options, :wrap, [])),
         args: [~c"-boot", ~c"no_dot_erlang"],
-        env: env(Map.merge(%{"HOME" => "/"}, Keyword.get(options, :env, %{}))),
+        env: env(Map.merge(environment(), Keyword.get(options, :env, %{}))),
         wait_boot: @boot
       })
 
@@ -38,6 +38,17 @@ defmodule LinxNative.Test.Vm do
     if Keyword.get(options, :load, true), do: call(vm, Implementation, :load!, [])
     settle(vm)
     vm
+  end
+
+  @doc """
+  What was preloaded into this VM, as the runtime of a sanitizer, is for the others too. No program that it starts has any
+  use for that, and some do not work with it.
+  """
+  def keep_preload do
+    with preload when preload != nil <- System.get_env("LD_PRELOAD") do
+      System.delete_env("LD_PRELOAD")
+      :persistent_term.put({__MODULE__, :preload}, %{"LD_PRELOAD" => preload})
+    end
   end
 
   @doc """
@@ -92,6 +103,10 @@ defmodule LinxNative.Test.Vm do
   end
 
   defp erl, do: to_charlist(Path.join([:code.root_dir(), "bin", "erl"]))
+
+  defp environment do
+    Map.put(:persistent_term.get({__MODULE__, :preload}, %{}), "HOME", "/")
+  end
 
   defp env(variables) do
     for {name, value} <- variables, do: {to_charlist(name), to_charlist(value)}

@@ -1,4 +1,5 @@
-//! Panics where only this crate can make one, so that the tests can show that they stay in Rust.
+//! Panics where only this crate can make one, so that the tests can show that they stay in Rust, and a way for other bugs
+//! to get there.
 
 #![allow(clippy::panic, reason = "it is what this module is for")]
 
@@ -25,4 +26,12 @@ pub fn panic_in_child() -> Result<(), Errno> {
         thread.change_directory(c"/proc")?;
         thread.in_child(|| panic!("probe: in the child")).map(drop)
     })?
+}
+
+/// Runs `f` in the throwaway thread.
+///
+/// # Errors
+/// As any call that needs the thread.
+pub fn in_thread<T>(f: impl FnOnce() -> T) -> Result<T, Errno> {
+    throwaway::run(|_| f())
 }
