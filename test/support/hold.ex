@@ -9,8 +9,11 @@ defmodule LinxNative.Test.Hold do
 
   # What the calls of both implementations consist of, less what any thread of a VM may make at any time. A VM at rest
   # makes none of these.
-  @system_calls ~w(chdir clone fsconfig fsmount fsopen ioctl-pidns mount move_mount newfstatat open_tree openat openat2
-                   pipe pipe2 pivot_root setns socket umount2 unshare wait4)
+  @system_calls ~w(chdir clone fsconfig fsmount fsopen fstat ioctl-pidns mount move_mount newfstatat open_tree openat
+                   openat2 pipe2 pivot_root setns socket umount2 unshare wait4)
+
+  # It depends on the C library which one it makes.
+  @same %{"newfstatat" => "fstat"}
 
   @doc """
   Starts one. Only the test process that did may use it.
@@ -93,7 +96,7 @@ defmodule LinxNative.Test.Hold do
     receive do
       {:tcp, ^socket, "held " <> call} ->
         [id, name, _tid] = String.split(call)
-        %{held: name, id: id, hold: hold, run: run}
+        %{held: Map.get(@same, name, name), id: id, hold: hold, run: run}
 
       {^ref, answer} ->
         Process.demonitor(ref, [:flush])

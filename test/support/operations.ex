@@ -132,7 +132,7 @@ defmodule LinxNative.Test.Operations do
 
   defp steps(:rust, :bind_here) do
     [openat: :create, openat2: :create, openat2: :create] ++
-      [open_tree: :mount, newfstatat: :mount, newfstatat: :mount, move_mount: :mount]
+      [open_tree: :mount, fstat: :mount, fstat: :mount, move_mount: :mount]
   end
 
   defp steps(:c, :bind_here), do: [openat: :create, mount: :mount]

@@ -59,6 +59,7 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "fsconfig" => (libc::SYS_fsconfig, None),
         "fsmount" => (libc::SYS_fsmount, None),
         "fsopen" => (libc::SYS_fsopen, None),
+        "fstat" => (libc::SYS_fstat, None),
         "mount" => (libc::SYS_mount, None),
         "mount_setattr" => (libc::SYS_mount_setattr, None),
         "move_mount" => (libc::SYS_move_mount, None),
