@@ -26,7 +26,7 @@ use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::chdir;
 
 use crate::error::{Errno, check};
@@ -66,7 +66,8 @@ pub(crate) struct Throwaway {
 /// The errno of `clone(2)`: EAGAIN where a limit of threads is reached, ENOMEM.
 pub(crate) fn run<T>(f: impl FnOnce(&Throwaway) -> T) -> Result<T, Errno> {
     let mut signals = SigSet::empty();
-    check(nix::sys::signal::pthread_sigmask(
+    // On Linux this is the mask of the calling thread. Not `pthread_sigmask`: nix misses its errors.
+    check(sigprocmask(
         SigmaskHow::SIG_SETMASK,
         Some(&SigSet::all()),
         Some(&mut signals),
@@ -77,7 +78,7 @@ pub(crate) fn run<T>(f: impl FnOnce(&Throwaway) -> T) -> Result<T, Errno> {
         })
     });
     // It succeeded a moment ago with the same kind of arguments; there is nothing to be done if it does not now.
-    let _ = signals.thread_set_mask();
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&signals), None);
 
     match result?.returned {
         Some(Ok(value)) => Ok(value),
