@@ -84,14 +84,14 @@ defmodule LinxNative.Bench.Charts do
       end
 
     """
-    set terminal svg noenhanced size 720,420 font "sans-serif,13" background "white"
+    set terminal svg noenhanced size 900,400 font "sans-serif,13" background "white"
     set title "Sockets opened and closed in other network namespaces"
     set xlabel "processes that call at the same time"
     set ylabel "calls a second"
     set logscale x 2
     set yrange [0:*]
     set grid lc rgb "#d0d0d0"
-    set key outside below
+    set key outside right center
     #{Enum.map_join(lines, "\n", &elem(&1, 0))}
     plot #{Enum.map_join(lines, ", \\\n  ", &elem(&1, 1))}
     """
