@@ -7,7 +7,6 @@ defmodule LinxNative.Prebuilt do
   says what the files have to be: who takes them from elsewhere has to have the list from where it can be trusted.
   """
 
-  @libraries ["netlink_socket", "linx_mount"]
   @sums "SHA256SUMS"
 
   # What rustler builds for unless it is told otherwise. Every OTP from 22 on loads it.
@@ -36,17 +35,17 @@ defmodule LinxNative.Prebuilt do
   end
 
   @doc """
-  Reads our two libraries for a version and a target from `folder`: their contents by name.
+  Reads some libraries for a version and a target from `folder`: their contents by name.
 
   Every archive has to be the one on the list.
   """
-  @spec read(Path.t(), String.t(), String.t()) ::
+  @spec read(Path.t(), [String.t()], String.t(), String.t()) ::
           {:ok, %{String.t() => binary}} | {:error, String.t()}
-  def read(folder, version, target) do
+  def read(folder, libraries, version, target) do
     with :ok <- check_folder(folder) do
       sums = read_sums(folder)
 
-      Enum.reduce_while(@libraries, {:ok, %{}}, fn library, {:ok, found} ->
+      Enum.reduce_while(libraries, {:ok, %{}}, fn library, {:ok, found} ->
         case read_one(folder, name(library, version, target), sums) do
           {:ok, content} -> {:cont, {:ok, Map.put(found, library, content)}}
           error -> {:halt, error}

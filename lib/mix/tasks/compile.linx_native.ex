@@ -13,7 +13,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   ## Options
 
-    * `--force` - builds this project's two libraries again, though not the crates they depend on
+    * `--force` - builds this project's libraries again, though not the crates they depend on
 
   ## For another machine
 
@@ -27,8 +27,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   ## Where things go
 
-  `netlink_socket.so` and `linx_mount.so` go to `priv` in the build folder (`_build/ENV/lib/linx_native/priv`), never
-  to the source tree. Each is written beside its place and renamed into it: to write into a library that a running VM
+  `netlink_socket.so`, `linx_mount.so` and `linx_conn.so` go to `priv` in the build folder
+  (`_build/ENV/lib/linx_native/priv`), never to the source tree. Each is written beside its place and renamed into it: to write into a library that a running VM
   has mapped would crash that VM.
 
   Cargo's own files go to `native` in the same build folder, or to `CARGO_TARGET_DIR` if that is set. `mix clean`
@@ -42,7 +42,13 @@ defmodule Mix.Tasks.Compile.LinxNative do
   alias Mix.Task.Compiler.Diagnostic
 
   @recursive true
-  @crates ~w(netlink_socket linx_mount)
+  @crates ~w(netlink_socket linx_mount linx_conn)
+
+  @doc """
+  The libraries it builds, by their crates' names.
+  """
+  @spec crates() :: [String.t()]
+  def crates, do: @crates
 
   @impl true
   def run(args) do
@@ -81,7 +87,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
   end
 
   defp take(folder) do
-    case Prebuilt.read(folder, Mix.Project.config()[:version], Target.current()) do
+    case Prebuilt.read(folder, @crates, Mix.Project.config()[:version], Target.current()) do
       {:ok, libraries} -> {:ok, libraries, []}
       {:error, reason} -> {:error, "LINX_NATIVE_PREBUILT: " <> reason, []}
     end

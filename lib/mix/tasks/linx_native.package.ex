@@ -37,7 +37,7 @@ defmodule Mix.Tasks.LinxNative.Package do
     Mix.Task.run("compile")
 
     libraries =
-      for name <- ["netlink_socket", "linx_mount"],
+      for name <- Mix.Tasks.Compile.LinxNative.crates(),
           into: %{},
           do: {name, File.read!("#{Loader.path(name)}.so")}
 

@@ -52,6 +52,8 @@ pub enum Stage {
     Setns,
     /// The socket could not be made: `socket(2)`.
     Socket,
+    /// The socket could not be given an address: `bind(2)`.
+    Bind,
     /// The thread could not be given a working directory and root of its own: `unshare(2)`.
     Unshare,
     /// The mount namespace file could not be opened: `open(2)`.

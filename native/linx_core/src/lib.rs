@@ -5,6 +5,8 @@
 //! `unsafe` of them.
 //!
 //! * [`netlink`]: a socket in another network namespace.
+//! * [`connection`]: such a socket with an owner, and what is done with it.
+//! * [`identity`]: which network namespace a socket is in.
 //! * [`mount`]: `mount(2)`, `umount2(2)` and `pivot_root(2)` in another mount namespace.
 //!
 //! Every call that enters a namespace does so on a thread that exists for that call alone and never returns from the
@@ -19,12 +21,15 @@
 //! ```
 
 mod c_string;
+pub mod connection;
 mod error;
+pub mod identity;
 pub mod mount;
 mod namespace;
 pub mod netlink;
 #[cfg(feature = "probe")]
 pub mod probe;
+mod sockopt;
 mod syscall;
 mod throwaway;
 

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use nix::sched::CloneFlags;
-use nix::sys::socket::NetlinkAddr;
+use nix::sys::socket::{NetlinkAddr, SockFlag};
 
 use crate::c_string::{CStringError, c_string};
 use crate::error::{At, Errno, Error, Stage, check};
@@ -24,6 +24,11 @@ use crate::{namespace, syscall, throwaway};
 /// permitted (EPERM: it takes `CAP_SYS_ADMIN` there and here). [`Socket`](Stage::Socket): no such protocol
 /// (EPROTONOSUPPORT), no descriptor left (EMFILE).
 pub fn open_in_netns(path: &[u8], protocol: c_int) -> Result<OwnedFd, Error> {
+    open_at(path, protocol, SockFlag::empty())
+}
+
+/// The same with flags for the socket.
+pub(crate) fn open_at(path: &[u8], protocol: c_int, flags: SockFlag) -> Result<OwnedFd, Error> {
     if path.len() >= libc::PATH_MAX as usize {
         return Err(Error::new(Stage::Open, libc::ENAMETOOLONG));
     }
@@ -31,13 +36,21 @@ pub fn open_in_netns(path: &[u8], protocol: c_int) -> Result<OwnedFd, Error> {
         CStringError::Nul => Error::new(Stage::Open, libc::EINVAL),
         CStringError::NoMemory => Error::new(Stage::Open, libc::ENOMEM),
     })?;
+    open_in(|| namespace::open(&path), protocol, flags)
+}
 
+/// The same in the namespace that a function opens, on the throwaway thread.
+pub(crate) fn open_in(
+    namespace: impl FnOnce() -> Result<OwnedFd, Errno>,
+    protocol: c_int,
+    flags: SockFlag,
+) -> Result<OwnedFd, Error> {
     throwaway::run(|thread| {
-        let namespace = namespace::open(&path).at(Stage::Open)?;
+        let namespace = namespace().at(Stage::Open)?;
         thread
             .enter(namespace.as_fd(), CloneFlags::CLONE_NEWNET)
             .at(Stage::Setns)?;
-        syscall::netlink_socket(protocol).at(Stage::Socket)
+        syscall::netlink_socket(protocol, flags).at(Stage::Socket)
     })
     .at(Stage::Thread)?
 }

@@ -7,6 +7,8 @@ use std::ffi::{CStr, c_int, c_long, c_uint};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use nix::sys::socket::SockFlag;
+
 use crate::error::Errno;
 
 /// Numbers of `linux/mount.h` that `libc` does not have for Linux; the same on every architecture.
@@ -40,17 +42,27 @@ fn owned(returned: c_long) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)`. The protocol is any number: `nix` takes only those it knows.
-pub(crate) fn netlink_socket(protocol: c_int) -> Result<OwnedFd, Errno> {
+/// `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)`, with further flags. The protocol is any number: `nix` takes
+/// only those it knows.
+pub(crate) fn netlink_socket(protocol: c_int, flags: SockFlag) -> Result<OwnedFd, Errno> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | flags.bits();
     // SAFETY: three integers.
-    let fd = unsafe {
-        libc::socket(
-            libc::AF_NETLINK,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            protocol,
-        )
-    };
+    let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) };
     owned(fd.into())
+}
+
+/// A duplicate of a descriptor given by its number, open or not: `fcntl(F_DUPFD_CLOEXEC)`.
+pub(crate) fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers.
+    owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) }.into())
+}
+
+/// The network namespace of a socket: `ioctl(SIOCGSKNS)`. The descriptor is close-on-exec.
+pub(crate) fn socket_netns(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    /// Of `linux/sockios.h`.
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: an open descriptor of a socket, for which this request has no further argument.
+    owned(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) }.into())
 }
 
 /// `close(2)` of a number that need not be an open descriptor, hence has no owner.

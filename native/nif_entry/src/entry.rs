@@ -20,12 +20,20 @@ unsafe impl Send for Entry {}
 // SAFETY: as above.
 unsafe impl Sync for Entry {}
 
+/// What a library does at each load: registers its types of resources. `false` makes it an error of `load_nif`.
+pub type OnLoad = fn(*mut ErlNifEnv) -> bool;
+
+static ON_LOAD: OnceLock<OnLoad> = OnceLock::new();
+
 /// The entry of this library, or NULL if it cannot be made. Always the same one: the VM asks again at each load.
-pub fn entry(module: fn() -> &'static CStr) -> *const ErlNifEntry {
+pub fn entry(module: fn() -> &'static CStr, on_load: OnLoad) -> *const ErlNifEntry {
     static ENTRY: OnceLock<Entry> = OnceLock::new();
 
-    panic::catch_unwind(|| &raw const ENTRY.get_or_init(|| Entry(make(module))).0)
-        .unwrap_or(ptr::null())
+    panic::catch_unwind(|| {
+        ON_LOAD.get_or_init(|| on_load);
+        &raw const ENTRY.get_or_init(|| Entry(make(module))).0
+    })
+    .unwrap_or(ptr::null())
 }
 
 fn make(module: fn() -> &'static CStr) -> ErlNifEntry {
@@ -37,19 +45,25 @@ fn make(module: fn() -> &'static CStr) -> ErlNifEntry {
     }
 }
 
-/// The libraries keep no state, so a new instance has nothing to set up …
-extern "C" fn load(_: *mut ErlNifEnv, _: *mut *mut c_void, _: ErlNifTerm) -> c_int {
-    0
+/// The libraries keep no state but types of resources, which a new instance makes …
+extern "C" fn load(env: *mut ErlNifEnv, _: *mut *mut c_void, _: ErlNifTerm) -> c_int {
+    loaded(env)
 }
 
-/// … and nothing to take over from the one before.
+/// … or takes over from the one before, with the resources there are.
 extern "C" fn upgrade(
-    _: *mut ErlNifEnv,
+    env: *mut ErlNifEnv,
     _: *mut *mut c_void,
     _: *mut *mut c_void,
     _: ErlNifTerm,
 ) -> c_int {
-    0
+    loaded(env)
+}
+
+fn loaded(env: *mut ErlNifEnv) -> c_int {
+    let loaded =
+        panic::catch_unwind(|| ON_LOAD.get().is_some_and(|on_load| on_load(env))).unwrap_or(false);
+    c_int::from(!loaded)
 }
 
 /// One line on standard error. No backtrace, as the standard library's hook makes one if `RUST_BACKTRACE` is set: the

@@ -1,4 +1,4 @@
-//! Forms of terms that both libraries use.
+//! Forms of terms that several libraries use.
 
 use std::ffi::{CStr, CString};
 use std::ops::Deref;
@@ -9,7 +9,7 @@ use rustler::{Binary, Decoder, Encoder, Env, Error, NifResult, Term};
 
 mod atoms {
     rustler::atoms! {
-        thread, open, setns, socket, unshare, open_ns, create, open_pidns, setns_pid, fork, mount, umount, chdir,
+        thread, open, setns, socket, bind, unshare, open_ns, create, open_pidns, setns_pid, fork, mount, umount, chdir,
         pivot_root
     }
 }
@@ -63,6 +63,7 @@ pub fn stage(stage: Stage) -> Atom {
         Stage::Open => atoms::open(),
         Stage::Setns => atoms::setns(),
         Stage::Socket => atoms::socket(),
+        Stage::Bind => atoms::bind(),
         Stage::Unshare => atoms::unshare(),
         Stage::OpenNs => atoms::open_ns(),
         Stage::Create => atoms::create(),

@@ -1,0 +1,176 @@
+//! The NIFs of `LinxNative.Conn.Native`: decode, call `linx_core::connection`, encode.
+
+mod exchange;
+mod options;
+mod resource;
+
+use linx_core::connection::{Connection, Netns};
+use linx_core::{Errno, Error, identity};
+use nif_entry::stage;
+use resource::{Closed, Handle, Socket};
+use rustler::types::atom::{error, ok};
+use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, Reference, Term};
+
+nif_entry::init!(c"Elixir.LinxNative.Conn.Native", resource::register);
+
+mod atoms {
+    rustler::atoms! { host, path, fd, closed }
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn open<'a>(env: Env<'a>, netns: Place<'a>, protocol: i32, buffer: u32) -> Term<'a> {
+    match Connection::open(netns.0, protocol) {
+        Ok(connection) => match Socket::create(env, connection, buffer as usize) {
+            Some(socket) => (ok(), socket).encode(env),
+            // Killed meanwhile: nobody will see this answer.
+            None => closed(env),
+        },
+        Err(Error { stage: at, errno }) => env.error_tuple((stage(at), errno.raw())),
+    }
+}
+
+#[rustler::nif]
+fn close(env: Env<'_>, socket: Handle<'_>) -> Atom {
+    socket.close(env);
+    ok()
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn exchange<'a>(
+    env: Env<'a>,
+    socket: Handle<'a>,
+    messages: Vec<(u32, Binary<'a>)>,
+) -> NifResult<Term<'a>> {
+    Ok(run(env, &socket, &messages))
+}
+
+/// The same without a message, on a normal scheduler: for what is there already.
+#[rustler::nif]
+fn receive<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    run(env, &socket, &[])
+}
+
+fn run<'a>(env: Env<'a>, socket: &Handle<'a>, messages: &[(u32, Binary<'a>)]) -> Term<'a> {
+    match socket.connection() {
+        Ok(connection) => exchange::run(env, &connection, &mut socket.buffer(), messages),
+        Err(Closed) => closed(env),
+    }
+}
+
+#[rustler::nif]
+fn select<'a>(env: Env<'a>, socket: Handle<'a>, reference: Reference<'a>) -> Term<'a> {
+    match socket.select(env, reference) {
+        Ok(true) => ok().encode(env),
+        Ok(false) => env.error_tuple(libc::EBADF),
+        Err(Closed) => closed(env),
+    }
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn join<'a>(env: Env<'a>, socket: Handle<'a>, group: i32) -> Term<'a> {
+    with(env, &socket, |connection| connection.join(group))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn leave<'a>(env: Env<'a>, socket: Handle<'a>, group: i32) -> Term<'a> {
+    with(env, &socket, |connection| connection.leave(group))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn groups<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    with_value(env, &socket, Connection::groups)
+}
+
+#[rustler::nif]
+fn port_id<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    with_value(env, &socket, Connection::port_id)
+}
+
+#[rustler::nif]
+fn drops<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    with_value(env, &socket, Connection::drops)
+}
+
+#[rustler::nif]
+fn descriptor<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    with_value(env, &socket, |connection| Ok(connection.descriptor()))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn attach_filter<'a>(env: Env<'a>, socket: Handle<'a>, program: Binary<'a>) -> Term<'a> {
+    with(env, &socket, |connection| {
+        connection.attach_filter(program.as_slice())
+    })
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn detach_filter<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    with(env, &socket, Connection::detach_filter)
+}
+
+#[rustler::nif]
+fn netns<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    with_value(env, &socket, Connection::netns)
+}
+
+#[rustler::nif]
+fn netns_of_descriptor(env: Env<'_>, fd: i32) -> Term<'_> {
+    answer(env, identity::of_descriptor(fd))
+}
+
+/// `:ok`, or an error.
+fn with<'a>(
+    env: Env<'a>,
+    socket: &Handle<'a>,
+    f: impl FnOnce(&Connection) -> Result<(), Errno>,
+) -> Term<'a> {
+    match socket.connection().map(|connection| f(&connection)) {
+        Ok(Ok(())) => ok().encode(env),
+        Ok(Err(errno)) => env.error_tuple(errno.raw()),
+        Err(Closed) => closed(env),
+    }
+}
+
+/// `{:ok, value}`, or an error.
+fn with_value<'a, T: Encoder>(
+    env: Env<'a>,
+    socket: &Handle<'a>,
+    f: impl FnOnce(&Connection) -> Result<T, Errno>,
+) -> Term<'a> {
+    match socket.connection().map(|connection| f(&connection)) {
+        Ok(result) => answer(env, result),
+        Err(Closed) => closed(env),
+    }
+}
+
+fn answer<T: Encoder>(env: Env<'_>, result: Result<T, Errno>) -> Term<'_> {
+    match result {
+        Ok(value) => (ok(), value).encode(env),
+        Err(errno) => env.error_tuple(errno.raw()),
+    }
+}
+
+fn closed(env: Env<'_>) -> Term<'_> {
+    (error(), atoms::closed()).encode(env)
+}
+
+/// `:host`, `{:path, path}` or `{:fd, fd}`.
+struct Place<'a>(Netns<'a>);
+
+impl<'a> Decoder<'a> for Place<'a> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        if let Ok(atom) = term.decode::<Atom>()
+            && atom == atoms::host()
+        {
+            return Ok(Self(Netns::Here));
+        }
+        let (kind, value): (Atom, Term<'a>) = term.decode()?;
+        if kind == atoms::path() {
+            Ok(Self(Netns::Path(value.decode::<Binary<'a>>()?.as_slice())))
+        } else if kind == atoms::fd() {
+            Ok(Self(Netns::Fd(value.decode()?)))
+        } else {
+            Err(rustler::Error::BadArg)
+        }
+    }
+}
