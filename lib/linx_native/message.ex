@@ -1,0 +1,217 @@
+defmodule LinxNative.Message do
+  @moduledoc """
+  A netlink message: `struct nlmsghdr` of `linux/netlink.h` and what follows it; see `netlink(7)`.
+
+      flags = Message.flags([:request, :dump])
+      request = %Message{type: 18, flags: flags, sequence: 1, body: <<0::128>>}
+      datagram = Message.encode(request)
+      {:ok, [^request]} = Message.decode(datagram)
+
+  The header is in the byte order of the machine. Its length field is no field here: it comes from
+  the body.
+  """
+
+  alias LinxNative.Alignment
+
+  defstruct type: 0, flags: 0, sequence: 0, port_id: 0, body: <<>>
+
+  @typedoc """
+  A message.
+
+    * `type` - `nlmsg_type`, 0 to 65535, as `18` for `RTM_GETLINK`; below 16 (`NLMSG_MIN_TYPE`)
+      are those of netlink itself.
+    * `flags` - `nlmsg_flags`, 0 to 65535; see `flags/1`.
+    * `sequence` - `nlmsg_seq`, 0 to 4294967295: a reply has that of its request.
+    * `port_id` - `nlmsg_pid`, 0 to 4294967295: the address of the sender's socket, 0 for the
+      kernel. It is the id of a process only by custom.
+    * `body` - what follows the header, without padding: a binary, or any iodata for `encode/1`.
+  """
+  @type t :: %__MODULE__{
+          type: 0..0xFFFF,
+          flags: 0..0xFFFF,
+          sequence: 0..0xFFFF_FFFF,
+          port_id: 0..0xFFFF_FFFF,
+          body: iodata
+        }
+
+  @typedoc """
+  What is wrong with a message.
+
+    * `:short_header` - fewer than the 16 bytes of a header are left
+    * `:bad_length` - its length field is below 16, which would not count the header
+    * `:truncated` - its length field reaches beyond the end
+  """
+  @type reason :: :short_header | :bad_length | :truncated
+
+  @typedoc "A flag, named after its constant: `:dump_intr` for `NLM_F_DUMP_INTR`."
+  @type flag ::
+          :request
+          | :multi
+          | :ack
+          | :echo
+          | :dump_intr
+          | :dump_filtered
+          | :root
+          | :match
+          | :atomic
+          | :dump
+          | :replace
+          | :excl
+          | :create
+          | :append
+          | :nonrec
+          | :capped
+          | :ack_tlvs
+
+  @header 16
+  @max_length 0xFFFF_FFFF
+
+  @flags %{
+    request: 0x01,
+    multi: 0x02,
+    ack: 0x04,
+    echo: 0x08,
+    dump_intr: 0x10,
+    dump_filtered: 0x20,
+    root: 0x100,
+    match: 0x200,
+    atomic: 0x400,
+    dump: 0x300,
+    replace: 0x100,
+    excl: 0x200,
+    create: 0x400,
+    append: 0x800,
+    nonrec: 0x100,
+    capped: 0x100,
+    ack_tlvs: 0x200
+  }
+
+  @doc """
+  The bytes of a message, padded with zeros to a multiple of 4.
+
+  The length field counts header and body, not the padding. Several encoded messages in a row are
+  a datagram of several.
+
+  A field out of its range raises `ArgumentError`, and so does a length above 4294967295 or a body
+  that is no iodata.
+  """
+  @spec encode(t) :: binary
+  def encode(%__MODULE__{} = message) do
+    length = @header + IO.iodata_length(message.body)
+
+    header =
+      <<check!(:length, length, @max_length)::native-32,
+        check!(:type, message.type, 0xFFFF)::native-16,
+        check!(:flags, message.flags, 0xFFFF)::native-16,
+        check!(:sequence, message.sequence, 0xFFFF_FFFF)::native-32,
+        check!(:port_id, message.port_id, 0xFFFF_FFFF)::native-32>>
+
+    IO.iodata_to_binary([header, message.body, Alignment.padding(length)])
+  end
+
+  defp check!(_field, value, max) when value in 0..max, do: value
+
+  defp check!(field, value, max) do
+    raise ArgumentError, "#{field} of a message is #{inspect(value)}, not in 0..#{max}"
+  end
+
+  @doc """
+  All messages of a datagram, in order; none for an empty one.
+
+  The last one may lack its padding. The bodies are parts of `datagram` and keep it in memory:
+  copy (`:binary.copy/1`) what is to be kept for long.
+
+  ## Errors
+
+  `{:error, {reason, offset}}`: the first message that is wrong, and where in `datagram` it
+  begins, in bytes. See `t:reason/0`. Nothing raises, whatever the bytes.
+  """
+  @spec decode(datagram :: binary) ::
+          {:ok, [t]} | {:error, {reason, offset :: non_neg_integer}}
+  def decode(datagram) when is_binary(datagram), do: decode(datagram, byte_size(datagram), [])
+
+  defp decode(<<>>, _size, messages), do: {:ok, Enum.reverse(messages)}
+
+  defp decode(left, size, messages) do
+    case first(left) do
+      {:ok, message, left} -> decode(left, size, [message | messages])
+      {:error, reason} -> {:error, {reason, size - byte_size(left)}}
+    end
+  end
+
+  defp first(left) when byte_size(left) < @header, do: {:error, :short_header}
+
+  defp first(<<length::native-32, _::binary>>) when length < @header, do: {:error, :bad_length}
+
+  defp first(<<length::native-32, _::binary>> = left) when length > byte_size(left) do
+    {:error, :truncated}
+  end
+
+  defp first(
+         <<length::native-32, type::native-16, flags::native-16, sequence::native-32,
+           port_id::native-32, left::binary>>
+       ) do
+    {body, left} = Alignment.take(left, length - @header)
+
+    message = %__MODULE__{
+      type: type,
+      flags: flags,
+      sequence: sequence,
+      port_id: port_id,
+      body: body
+    }
+
+    {:ok, message, left}
+  end
+
+  @doc """
+  The flags of these names in one number.
+
+      iex> LinxNative.Message.flags([:request, :dump])
+      0x301
+
+  Some share a bit: which of them it is depends on the request, as `:root` of a GET, `:replace` of
+  a NEW and `:nonrec` of a DELETE. `:dump` is `:root` and `:match`.
+
+  An unknown name raises `ArgumentError`.
+  """
+  @spec flags([flag]) :: 0..0xFFFF
+  def flags(names), do: Enum.reduce(names, 0, &Bitwise.bor(bits!(&1), &2))
+
+  @doc """
+  Whether a message has all the bits of a flag.
+
+  An unknown name raises `ArgumentError`.
+  """
+  @spec flag?(t, flag) :: boolean
+  def flag?(%__MODULE__{flags: flags}, name) do
+    bits = bits!(name)
+    Bitwise.band(flags, bits) == bits
+  end
+
+  for {name, bits} <- @flags do
+    defp bits!(unquote(name)), do: unquote(bits)
+  end
+
+  defp bits!(name), do: raise(ArgumentError, "no flag of a message is named #{inspect(name)}")
+
+  @doc """
+  Whether a message may be the reply to a request.
+
+  The sequence numbers must be equal, and the port ids too. A request with port id 0 left that to
+  the kernel: then the reply's is not looked at.
+
+  ## Errors
+
+    * `{:error, :sequence}` - another sequence number: the reply to another request
+    * `{:error, :port_id}` - another port id: meant for another socket
+  """
+  @spec validate(request :: t, reply :: t) :: :ok | {:error, :sequence | :port_id}
+  def validate(%__MODULE__{} = request, %__MODULE__{} = reply) do
+    cond do
+      reply.sequence != request.sequence -> {:error, :sequence}
+      request.port_id not in [0, reply.port_id] -> {:error, :port_id}
+      true -> :ok
+    end
+  end
+end

@@ -1,0 +1,233 @@
+defmodule LinxNative.MessageTest do
+  use ExUnit.Case, async: true
+
+  alias LinxNative.{Alignment, Message}
+
+  @moduletag :conn
+
+  @max16 0xFFFF
+  @max32 0xFFFF_FFFF
+  @header 16
+
+  # The constants of linux/netlink.h.
+  @constants [
+    request: 0x01,
+    multi: 0x02,
+    ack: 0x04,
+    echo: 0x08,
+    dump_intr: 0x10,
+    dump_filtered: 0x20,
+    root: 0x100,
+    match: 0x200,
+    atomic: 0x400,
+    dump: 0x300,
+    replace: 0x100,
+    excl: 0x200,
+    create: 0x400,
+    append: 0x800,
+    nonrec: 0x100,
+    capped: 0x100,
+    ack_tlvs: 0x200
+  ]
+
+  doctest Message
+
+  describe "encode" do
+    test "a header in native order, then the body" do
+      message = %Message{type: 1, flags: 2, sequence: 3, port_id: 4, body: "body"}
+
+      assert Message.encode(message) ==
+               <<20::native-32, 1::native-16, 2::native-16, 3::native-32, 4::native-32, "body">>
+    end
+
+    test "a message of nothing is a header of zeros with its length" do
+      assert Message.encode(%Message{}) == <<16::native-32, 0::96>>
+    end
+
+    test "zeros up to a multiple of 4, which the length does not count" do
+      for {body, padding} <- [{"", ""}, {"1", <<0::24>>}, {"12", <<0::16>>}, {"123", <<0>>}] do
+        length = @header + byte_size(body)
+        assert <<^length::native-32, _::96, rest::binary>> = Message.encode(%Message{body: body})
+        assert rest == body <> padding
+      end
+    end
+
+    test "iodata is as good as a binary" do
+      assert Message.encode(%Message{body: [?a, ["b", [] | "c"]]}) ==
+               Message.encode(%Message{body: "abc"})
+    end
+
+    test "both ends of every range" do
+      for {field, max} <- [type: @max16, flags: @max16, sequence: @max32, port_id: @max32] do
+        for value <- [0, max] do
+          message = struct!(Message, [{field, value}])
+          assert Message.decode(Message.encode(message)) == {:ok, [message]}
+        end
+
+        for value <- [-1, max + 1, 1.0, nil, "1"] do
+          message = struct!(Message, [{field, value}])
+          said = "#{field} of a message is #{inspect(value)}, not in 0..#{max}"
+          assert_raise ArgumentError, said, fn -> Message.encode(message) end
+        end
+      end
+    end
+
+    test "a length that does not fit is refused before the body is put together" do
+      mebibyte = String.duplicate("x", 1_048_576)
+      body = List.duplicate(mebibyte, 4096)
+      said = "length of a message is 4294967312, not in 0..4294967295"
+      assert_raise ArgumentError, said, fn -> Message.encode(%Message{body: body}) end
+    end
+
+    test "a body that is no iodata" do
+      for body <- [nil, 1, [256], :atom] do
+        assert_raise ArgumentError, fn -> Message.encode(%Message{body: body}) end
+      end
+    end
+  end
+
+  describe "decode" do
+    test "no message" do
+      assert Message.decode("") == {:ok, []}
+    end
+
+    test "all messages of a datagram, in order" do
+      messages = for n <- 0..9, do: %Message{type: n, body: String.duplicate("x", n)}
+      datagram = Enum.map_join(messages, &Message.encode/1)
+      assert Message.decode(datagram) == {:ok, messages}
+    end
+
+    test "the last message may lack some of its padding, or all" do
+      message = %Message{type: 7, body: "12345"}
+      first = Message.encode(message)
+
+      for size <- [@header + 5, @header + 6, @header + 7, @header + 8] do
+        datagram = first <> binary_part(first, 0, size)
+        assert Message.decode(datagram) == {:ok, [message, message]}
+      end
+    end
+
+    test "what the padding holds does not matter" do
+      assert {:ok, [%{body: "1"}, %{body: ""}]} =
+               Message.decode(<<17::native-32, 0::96, "1xyz", 16::native-32, 0::96>>)
+    end
+
+    test "short_header: fewer bytes than a header, at its offset" do
+      for size <- 1..15, left = String.duplicate("x", size) do
+        assert Message.decode(left) == {:error, {:short_header, 0}}
+
+        after_one = Message.encode(%Message{body: "1"}) <> left
+        assert Message.decode(after_one) == {:error, {:short_header, 20}}
+      end
+    end
+
+    test "bad_length: below that of a header, at its offset" do
+      for length <- [0, 1, 15] do
+        bad = <<length::native-32, 0::96>>
+        assert Message.decode(bad) == {:error, {:bad_length, 0}}
+
+        after_two = String.duplicate(Message.encode(%Message{body: "1234"}), 2) <> bad
+        assert Message.decode(after_two) == {:error, {:bad_length, 40}}
+      end
+    end
+
+    test "truncated: beyond the end, at its offset" do
+      for length <- [17, 18, 0x7FFF_FFFF, 0x8000_0000, @max32] do
+        bad = <<length::native-32, 0::96>>
+        assert Message.decode(bad) == {:error, {:truncated, 0}}
+        after_one = Message.encode(%Message{}) <> bad
+        assert Message.decode(after_one) == {:error, {:truncated, 16}}
+      end
+    end
+
+    test "random datagrams come back as they were" do
+      :rand.seed(:exsss, {2026, 11, 23})
+
+      for _ <- 1..2_000 do
+        messages = for _ <- 1..:rand.uniform(5), do: random_message()
+        datagram = Enum.map_join(messages, &Message.encode/1)
+        assert Message.decode(datagram) == {:ok, messages}
+      end
+    end
+  end
+
+  describe "flags" do
+    test "are those of the kernel" do
+      for {name, bits} <- @constants, do: assert({name, Message.flags([name])} == {name, bits})
+    end
+
+    test "add up, each once" do
+      assert Message.flags([]) == 0
+      assert Message.flags([:request, :ack, :request]) == 0x05
+      assert Message.flags([:dump, :root, :create, :append]) == 0xF00
+    end
+
+    test "are set when all their bits are" do
+      for {name, bits} <- @constants do
+        assert Message.flag?(%Message{flags: bits}, name)
+        assert Message.flag?(%Message{flags: @max16}, name)
+        refute Message.flag?(%Message{flags: @max16 - bits}, name)
+      end
+
+      refute Message.flag?(%Message{flags: Message.flags([:root])}, :dump)
+      refute Message.flag?(%Message{flags: Message.flags([:match])}, :dump)
+    end
+
+    test "of unknown names" do
+      said = "no flag of a message is named :req"
+      assert_raise ArgumentError, said, fn -> Message.flags([:ack, :req]) end
+      assert_raise ArgumentError, said, fn -> Message.flag?(%Message{}, :req) end
+      assert_raise ArgumentError, fn -> Message.flags(["ack"]) end
+    end
+  end
+
+  describe "validate" do
+    test "same sequence and port id" do
+      for id <- [0, 1, @max32] do
+        message = %Message{sequence: id, port_id: id}
+        assert Message.validate(message, %{message | type: 3, body: "other"}) == :ok
+      end
+    end
+
+    test "another sequence, which is told first" do
+      request = %Message{sequence: 1, port_id: 5}
+      assert Message.validate(request, %{request | sequence: 2}) == {:error, :sequence}
+      assert Message.validate(request, %{request | sequence: 0}) == {:error, :sequence}
+      assert Message.validate(request, %Message{}) == {:error, :sequence}
+      assert Message.validate(%{request | sequence: 0}, request) == {:error, :sequence}
+    end
+
+    test "another port id" do
+      request = %Message{sequence: 1, port_id: 5}
+      assert Message.validate(request, %{request | port_id: 6}) == {:error, :port_id}
+      assert Message.validate(request, %{request | port_id: 0}) == {:error, :port_id}
+    end
+
+    test "any port id when the request left it to the kernel" do
+      request = %Message{sequence: 1, port_id: 0}
+
+      for id <- [0, 5, @max32],
+          do: assert(Message.validate(request, %{request | port_id: id}) == :ok)
+    end
+  end
+
+  test "padding to a multiple of 4" do
+    for {size, zeros} <- [{0, 0}, {1, 3}, {2, 2}, {3, 1}, {4, 0}, {5, 3}] do
+      assert Alignment.padding(size) == <<0::size(zeros)-unit(8)>>
+    end
+
+    assert Alignment.take("1___56", 1) == {"1", "56"}
+    assert Alignment.take("1234", 4) == {"1234", ""}
+    for left <- ["", "_", "__", "___"], do: assert(Alignment.take("1" <> left, 1) == {"1", ""})
+  end
+
+  defp random_message do
+    %Message{
+      type: :rand.uniform(@max16 + 1) - 1,
+      flags: :rand.uniform(@max16 + 1) - 1,
+      sequence: :rand.uniform(@max32 + 1) - 1,
+      port_id: :rand.uniform(@max32 + 1) - 1,
+      body: :rand.bytes(:rand.uniform(40) - 1)
+    }
+  end
+end
