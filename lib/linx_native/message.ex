@@ -22,8 +22,8 @@ defmodule LinxNative.Message do
       are those of netlink itself.
     * `flags` - `nlmsg_flags`, 0 to 65535; see `flags/1`.
     * `sequence` - `nlmsg_seq`, 0 to 4294967295: a reply has that of its request.
-    * `port_id` - `nlmsg_pid`, 0 to 4294967295: the address of the sender's socket, 0 for the
-      kernel. It is the id of a process only by custom.
+    * `port_id` - `nlmsg_pid`, 0 to 4294967295: the address of the socket that asked, or 0. It is
+      the id of a process only by custom.
     * `body` - what follows the header, without padding: a binary, or any iodata for `encode/1`.
   """
   @type t :: %__MODULE__{

@@ -1,0 +1,350 @@
+defmodule LinxNative.AttributesTest do
+  use ExUnit.Case, async: true
+
+  alias LinxNative.Attributes
+
+  @moduletag :conn
+
+  @max_type 16_383
+  @max_payload 65_531
+
+  @integers [
+    u8: 0..0xFF,
+    u16: 0..0xFFFF,
+    u32: 0..0xFFFF_FFFF,
+    u64: 0..0xFFFF_FFFF_FFFF_FFFF,
+    s8: -0x80..0x7F,
+    s16: -0x8000..0x7FFF,
+    s32: -0x8000_0000..0x7FFF_FFFF,
+    s64: -0x8000_0000_0000_0000..0x7FFF_FFFF_FFFF_FFFF,
+    be16: 0..0xFFFF,
+    be32: 0..0xFFFF_FFFF,
+    be64: 0..0xFFFF_FFFF_FFFF_FFFF
+  ]
+
+  describe "encode" do
+    test "nothing" do
+      assert Attributes.encode([]) == ""
+    end
+
+    test "a header in native order, the value, and zeros that the length does not count" do
+      for {value, padding} <- [{"", ""}, {"1", <<0::24>>}, {"12", <<0::16>>}, {"123", <<0>>}] do
+        length = 4 + byte_size(value)
+
+        assert Attributes.encode([{5, value}, {6, "next"}]) ==
+                 <<length::native-16, 5::native-16>> <>
+                   value <> padding <> <<8::native-16, 6::native-16, "next">>
+      end
+    end
+
+    test "values" do
+      for {value, payload} <- [
+            {"bytes" <> <<0>>, "bytes" <> <<0>>},
+            {:flag, ""},
+            {{:string, "eth0"}, <<"eth0", 0>>},
+            {{:string, ""}, <<0>>},
+            {{:u8, 0xF1}, <<0xF1>>},
+            {{:u16, 0xF102}, <<0xF102::native-16>>},
+            {{:u32, 0xF1020304}, <<0xF1020304::native-32>>},
+            {{:u64, 0xF102030405060708}, <<0xF102030405060708::native-64>>},
+            {{:s8, -2}, <<0xFE>>},
+            {{:s16, -2}, <<0xFFFE::native-16>>},
+            {{:s32, -2}, <<0xFFFFFFFE::native-32>>},
+            {{:s64, -2}, <<0xFFFFFFFFFFFFFFFE::native-64>>},
+            {{:be16, 0x0102}, <<1, 2>>},
+            {{:be32, 0x01020304}, <<1, 2, 3, 4>>},
+            {{:be64, 0x0102030405060708}, <<1, 2, 3, 4, 5, 6, 7, 8>>}
+          ] do
+        assert {value, Attributes.encode([{1, value}])} == {value, raw(1, payload)}
+        ordered = {:net_byteorder, value}
+        assert {ordered, Attributes.encode([{1, ordered}])} == {ordered, raw(0x4001, payload)}
+      end
+    end
+
+    test "attributes of attributes" do
+      assert Attributes.encode([{1, {:nested, []}}]) == raw(0x8001, "")
+
+      assert Attributes.encode([{1, {:nested, [{2, {:nested, [{3, "a"}]}}, {4, "b"}]}}]) ==
+               raw(0x8001, raw(0x8002, raw(3, "a")) <> raw(4, "b"))
+    end
+
+    test "both ends of the types" do
+      for type <- [0, @max_type] do
+        assert Attributes.encode([{type, "1"}]) == raw(type, "1")
+        assert Attributes.encode([{type, {:nested, []}}]) == raw(0x8000 + type, "")
+      end
+
+      for type <- [-1, @max_type + 1, 0x8001, 1.0, nil, :one] do
+        said = "type of an attribute is #{inspect(type)}, not in 0..16383"
+        assert_raise ArgumentError, said, fn -> Attributes.encode([{type, "1"}]) end
+      end
+    end
+
+    test "both ends of the numbers" do
+      for {kind, first..last} <- @integers do
+        for n <- [first, last], schema = %{7 => kind} do
+          assert Attributes.decode(Attributes.encode([{7, {kind, n}}]), schema) == {:ok, [{7, n}]}
+        end
+
+        for n <- [first - 1, last + 1, 1.0, nil, "1"] do
+          said = "attribute 7 is #{inspect(n)}, not in #{first}..#{last}"
+          assert_raise ArgumentError, said, fn -> Attributes.encode([{7, {kind, n}}]) end
+        end
+      end
+    end
+
+    test "both ends of the lengths" do
+      longest = String.duplicate("x", @max_payload)
+      assert Attributes.decode(Attributes.encode([{1, longest}])) == {:ok, [{1, longest}]}
+      said = "attribute 1 has 65536 bytes, and 65535 is the most"
+      assert_raise ArgumentError, said, fn -> Attributes.encode([{1, longest <> "x"}]) end
+      assert_raise ArgumentError, said, fn -> Attributes.encode([{1, {:string, longest}}]) end
+
+      # Of the outer one: its padded content is 65536 bytes, and its header.
+      said = "attribute 2 has 65540 bytes, and 65535 is the most"
+      nested = {:nested, [{1, longest}]}
+      assert_raise ArgumentError, said, fn -> Attributes.encode([{2, nested}]) end
+    end
+
+    test "a NUL in a string" do
+      said = "attribute 3 has a NUL in its string"
+
+      for string <- [<<0>>, <<"eth0", 0>>, <<"e", 0, "h">>] do
+        assert_raise ArgumentError, said, fn -> Attributes.encode([{3, {:string, string}}]) end
+      end
+    end
+
+    test "what is no value" do
+      for value <- [
+            nil,
+            1,
+            :flags,
+            ["iodata"],
+            {:string, 'eth0'},
+            {:u128, 1},
+            {:list, []},
+            {:net_byteorder, {:nested, []}},
+            {:net_byteorder, {:net_byteorder, "1"}}
+          ] do
+        assert_raise ArgumentError, ~r/^attribute 3 cannot hold /, fn ->
+          Attributes.encode([{3, value}])
+        end
+      end
+    end
+  end
+
+  describe "decode" do
+    test "nothing" do
+      assert Attributes.decode("") == {:ok, []}
+      assert Attributes.decode("", %{1 => :u8}) == {:ok, []}
+    end
+
+    test "in order, each as often as it is there, without flag bits" do
+      binary = raw(2, "a") <> raw(0x8001, "bb") <> raw(0x4002, "ccc") <> raw(0xFFFF, "")
+      expected = [{2, "a"}, {1, "bb"}, {2, "ccc"}, {@max_type, ""}]
+      assert Attributes.decode(binary) == {:ok, expected}
+    end
+
+    test "the last one may lack some of its padding, or all" do
+      for size <- 5..8, binary = binary_part(raw(1, "x"), 0, size) do
+        assert Attributes.decode(binary) == {:ok, [{1, "x"}]}
+        assert Attributes.decode(raw(2, "y") <> binary) == {:ok, [{2, "y"}, {1, "x"}]}
+      end
+    end
+
+    test "short_header: fewer bytes than a header, at its offset" do
+      for size <- 1..3, left = String.duplicate("x", size) do
+        assert Attributes.decode(left) == {:error, {:short_header, 0}}
+        assert Attributes.decode(raw(1, "12345") <> left) == {:error, {:short_header, 12}}
+      end
+    end
+
+    test "bad_length: below that of a header, at its offset" do
+      for length <- 0..3, bad = <<length::native-16, 0::16>> do
+        assert Attributes.decode(bad) == {:error, {:bad_length, 0}}
+        assert Attributes.decode(raw(1, "12345") <> bad) == {:error, {:bad_length, 12}}
+      end
+    end
+
+    test "truncated: beyond the end, at its offset" do
+      for length <- [5, 6, 0xFFFF], bad = <<length::native-16, 0::16>> do
+        assert Attributes.decode(bad) == {:error, {:truncated, 0}}
+        assert Attributes.decode(raw(1, "12345") <> bad) == {:error, {:truncated, 12}}
+      end
+    end
+  end
+
+  describe "decode with a schema" do
+    test "numbers in their order and with their sign" do
+      binary =
+        raw(1, <<0xFE>>) <>
+          raw(2, <<0xFE>>) <>
+          raw(3, <<0xFFFE::native-16>>) <>
+          raw(4, <<0xFFFE::native-16>>) <> raw(5, <<1, 2>>)
+
+      schema = %{1 => :u8, 2 => :s8, 3 => :u16, 4 => :s16, 5 => :be16}
+
+      assert Attributes.decode(binary, schema) ==
+               {:ok, [{1, 0xFE}, {2, -2}, {3, 0xFFFE}, {4, -2}, {5, 0x0102}]}
+    end
+
+    test "numbers of another size" do
+      for {kind, range} <- @integers do
+        size = size(range)
+
+        for bytes <- [<<>>, <<0::size(size - 1)-unit(8)>>, <<0::size(size + 1)-unit(8)>>] do
+          assert Attributes.decode(raw(7, bytes), %{7 => kind}) ==
+                   {:error, {{:bad_value, 7}, 0}}
+        end
+      end
+    end
+
+    test "strings up to the first NUL or the end" do
+      for {bytes, string} <- [
+            {"", ""},
+            {<<0>>, ""},
+            {"eth0", "eth0"},
+            {<<"eth0", 0>>, "eth0"},
+            {<<"eth0", 0, 0, 0, 0, 0>>, "eth0"},
+            {<<255, 254>>, <<255, 254>>}
+          ] do
+        assert Attributes.decode(raw(3, bytes), %{3 => :string}) == {:ok, [{3, string}]}
+      end
+
+      for bytes <- [<<0, 1>>, <<"eth0", 0, "x">>, <<"eth0", 0, 0, "x", 0>>] do
+        assert Attributes.decode(raw(3, bytes), %{3 => :string}) ==
+                 {:error, {{:bad_value, 3}, 0}}
+      end
+    end
+
+    test "flags, which are empty" do
+      assert Attributes.decode(raw(3, ""), %{3 => :flag}) == {:ok, [{3, true}]}
+
+      for bytes <- [<<0>>, <<1::native-32>>] do
+        assert Attributes.decode(raw(3, bytes), %{3 => :flag}) == {:error, {{:bad_value, 3}, 0}}
+      end
+    end
+
+    test "bytes for what it does not know, or calls bytes" do
+      binary = raw(1, "one") <> raw(0x8002, "two")
+      assert Attributes.decode(binary, %{1 => :binary}) == {:ok, [{1, "one"}, {2, "two"}]}
+    end
+
+    test "attributes of attributes" do
+      binary = raw(0x8001, raw(2, <<9>>) <> raw(3, raw(4, "deep") <> raw(5, "")) <> raw(2, <<8>>))
+      schema = %{1 => {:nested, %{2 => :u8, 3 => {:nested, %{5 => :flag}}}}}
+      expected = [{1, [{2, 9}, {3, [{4, "deep"}, {5, true}]}, {2, 8}]}]
+      assert Attributes.decode(binary, schema) == {:ok, expected}
+      assert Attributes.decode(raw(1, ""), schema) == {:ok, [{1, []}]}
+    end
+
+    test "lists, whatever the types in them" do
+      binary = raw(1, raw(0, <<7>>) <> raw(1, <<8>>) <> raw(1, <<9>>))
+      assert Attributes.decode(binary, %{1 => {:list, :u8}}) == {:ok, [{1, [7, 8, 9]}]}
+      assert Attributes.decode(raw(1, ""), %{1 => {:list, :u8}}) == {:ok, [{1, []}]}
+
+      binary = raw(1, raw(0, raw(2, <<7>>)) <> raw(1, raw(2, <<8>>) <> raw(3, "x")))
+
+      assert Attributes.decode(binary, %{1 => {:list, {:nested, %{2 => :u8}}}}) ==
+               {:ok, [{1, [[{2, 7}], [{2, 8}, {3, "x"}]]}]}
+
+      assert Attributes.decode(binary, %{1 => {:list, {:list, :binary}}}) ==
+               {:ok, [{1, [[<<7>>], [<<8>>, "x"]]}]}
+    end
+
+    test "every error has its offset in the whole, however deep" do
+      # 8 bytes of another, the header of 1, 8 bytes in it, the header of 2: then what is wrong.
+      deep = fn bad -> raw(9, "1234") <> raw(1, raw(8, "1") <> raw(2, bad)) end
+      schema = %{1 => {:nested, %{2 => {:list, :u16}}}}
+
+      for {bad, reason} <- [
+            {<<1>>, :short_header},
+            {<<3::native-16, 0::16>>, :bad_length},
+            {<<9::native-16, 0::16, 1>>, :truncated},
+            {raw(6, <<1>>), {:bad_value, 6}}
+          ] do
+        assert Attributes.decode(deep.(bad), schema) == {:error, {reason, 24}}
+
+        after_one = raw(0, <<1::16>>) <> bad
+        assert Attributes.decode(deep.(after_one), schema) == {:error, {reason, 32}}
+      end
+    end
+
+    test "the first error is told" do
+      binary = raw(1, "bad") <> <<1>>
+      assert Attributes.decode(binary, %{1 => :u8}) == {:error, {{:bad_value, 1}, 0}}
+    end
+
+    test "a kind that is none is a mistake of the caller" do
+      assert_raise FunctionClauseError, fn -> Attributes.decode(raw(1, ""), %{1 => :u128}) end
+    end
+
+    test "random attributes come back as they were" do
+      :rand.seed(:exsss, {2026, 11, 23})
+
+      for _ <- 1..2_000 do
+        given = for _ <- 1..:rand.uniform(6), do: random(3)
+        schema = Map.new(given, fn {type, _value, kind, _decoded} -> {type, kind} end)
+        # Those whose type another has taken would have its kind.
+        given = Enum.filter(given, fn {type, _, kind, _} -> schema[type] == kind end)
+        binary = Attributes.encode(for {type, value, _kind, _} <- given, do: {type, value})
+        decoded = for {type, _value, _kind, decoded} <- given, do: {type, decoded}
+        assert Attributes.decode(binary, schema) == {:ok, decoded}
+      end
+    end
+  end
+
+  test "get the first of a type" do
+    attributes = [{1, "a"}, {2, false}, {1, "b"}, {3, nil}]
+    assert Attributes.get(attributes, 1) == "a"
+    assert Attributes.get(attributes, 2, true) == false
+    assert Attributes.get(attributes, 3, :default) == nil
+    assert Attributes.get(attributes, 4) == nil
+    assert Attributes.get(attributes, 4, :default) == :default
+    assert Attributes.get([], 1, 5) == 5
+  end
+
+  # As the kernel lays it out, written without the module.
+  defp raw(type, payload) do
+    length = 4 + byte_size(payload)
+    padding = rem(4 - rem(length, 4), 4)
+    <<length::native-16, type::native-16, payload::binary, 0::size(padding)-unit(8)>>
+  end
+
+  defp size(first..last), do: div(length(Integer.digits(last - first, 2)), 8)
+
+  # {type, value to encode, kind, what it is decoded to}
+  defp random(depth) do
+    type = :rand.uniform(@max_type + 1) - 1
+    {value, kind, decoded} = random_value(:rand.uniform(if depth == 0, do: 4, else: 6), depth)
+    {type, value, kind, decoded}
+  end
+
+  defp random_value(1, _depth) do
+    {kind, first..last} = Enum.random(@integers)
+    n = first + :rand.uniform(last - first + 1) - 1
+    {{kind, n}, kind, n}
+  end
+
+  defp random_value(2, _depth) do
+    string = for <<byte <- :rand.bytes(:rand.uniform(20))>>, byte != 0, into: "", do: <<byte>>
+    {{:string, string}, :string, string}
+  end
+
+  defp random_value(3, _depth) do
+    bytes = :rand.bytes(:rand.uniform(20) - 1)
+    {{:net_byteorder, bytes}, :binary, bytes}
+  end
+
+  defp random_value(4, _depth), do: {:flag, :flag, true}
+
+  defp random_value(5, depth) do
+    {type, value, kind, decoded} = random(depth - 1)
+    {{:nested, [{type, value}]}, {:nested, %{type => kind}}, [{type, decoded}]}
+  end
+
+  defp random_value(6, depth) do
+    {type, value, kind, decoded} = random(depth - 1)
+    {{:nested, [{type, value}, {0, value}]}, {:list, kind}, [decoded, decoded]}
+  end
+end
