@@ -127,7 +127,9 @@ defmodule LinxNative.Conn.Filter do
   machine.
 
   The checks are those of `bpf_check_classic()` and `check_load_and_stores()` of
-  net/core/filter.c. The kernel answers each with EINVAL, and does not say which it was.
+  net/core/filter.c. The kernel answers each with EINVAL, and does not say which it was. It also
+  limits what the filters of a socket hold in memory (`net.core.optmem_max`), the former until it
+  is replaced: so a program of thousands of instructions may still get ENOMEM.
 
   ## Errors
 
