@@ -253,7 +253,7 @@ defmodule LinxNative.Attributes do
   @doc """
   The value of the first attribute of a type, or `default` where there is none.
   """
-  @spec get([{type, value}], type, default) :: value | default when value: term, default: term
+  @spec get([{type, held}], type, default) :: held | default when held: term, default: term
   def get(attributes, type, default \\ nil) do
     case List.keyfind(attributes, type, 0) do
       {_type, value} -> value

@@ -81,7 +81,7 @@ defmodule LinxNative.AttributesTest do
     end
 
     test "both ends of the numbers" do
-      for {kind, first..last} <- @integers do
+      for {kind, first..last//1} <- @integers do
         for n <- [first, last], schema = %{7 => kind} do
           assert Attributes.decode(Attributes.encode([{7, {kind, n}}]), schema) == {:ok, [{7, n}]}
         end
@@ -120,7 +120,7 @@ defmodule LinxNative.AttributesTest do
             1,
             :flags,
             ["iodata"],
-            {:string, 'eth0'},
+            {:string, ~c"eth0"},
             {:u128, 1},
             {:list, []},
             {:net_byteorder, {:nested, []}},
@@ -311,7 +311,7 @@ defmodule LinxNative.AttributesTest do
     <<length::native-16, type::native-16, payload::binary, 0::size(padding)-unit(8)>>
   end
 
-  defp size(first..last), do: div(length(Integer.digits(last - first, 2)), 8)
+  defp size(first..last//1), do: div(length(Integer.digits(last - first, 2)), 8)
 
   # {type, value to encode, kind, what it is decoded to}
   defp random(depth) do
@@ -321,7 +321,7 @@ defmodule LinxNative.AttributesTest do
   end
 
   defp random_value(1, _depth) do
-    {kind, first..last} = Enum.random(@integers)
+    {kind, first..last//1} = Enum.random(@integers)
     n = first + :rand.uniform(last - first + 1) - 1
     {{kind, n}, kind, n}
   end
