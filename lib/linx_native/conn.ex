@@ -1,0 +1,407 @@
+defmodule LinxNative.Conn do
+  @moduledoc """
+  A netlink connection in any network namespace: a process that owns one `AF_NETLINK` socket.
+
+      alias LinxNative.{Conn, Message}
+
+      {:ok, conn} = Conn.start_link(:route, netns: {:pid, 4711})
+
+      # RTM_GETLINK, of any family: the links of that namespace
+      request = %Message{type: 18, flags: Message.flags([:dump]), body: <<0::128>>}
+      {:ok, links} = Conn.request(conn, request)
+
+  or under a supervisor, as `{LinxNative.Conn, {:route, netns: {:path, "/run/netns/blue"}, name: Blue}}`.
+
+  ## The descriptor
+
+  The socket belongs to the process. It is closed, and so lets its namespace go, with `close/1`, when the process that
+  started it ends, and when the process itself ends for whatever reason, `:kill` included. A start that fails leaves
+  nothing. There is no moment in which a caller has a descriptor that it could lose. Every descriptor is close-on-exec.
+
+  ## Requests
+
+  Any number of processes use one connection at the same time: each request has a sequence number of its own, and no
+  lock is held while it is answered. An answer goes to the caller whose sequence number and port id it has, if it comes
+  from the port the request went to, and never to another. Several messages that are one answer are returned as one. It
+  is whole, or an error says what happened: see `t:reason/0`.
+
+  The kernel runs one dump at a time for each socket. Of several, the others wait for their turn; other requests do not.
+
+  The kernel acts on a request while it is sent, and may hold up the connection for as long as that takes. Where slow
+  requests (to create devices) must not hold up others, use two connections.
+
+  ## Events
+
+  A connection that joined multicast groups (`join_group/2`, or the option `:groups`) gets their events. They go to its
+  subscriber as
+
+      {:netlink, conn, messages, origin}
+      {:netlink_error, conn, reason}
+
+  with flow control as `:gen_udp` has it, see `active/2`, or to whoever calls `recv/2`. `origin` is a `t:origin/0`. A
+  datagram of events counts as one.
+
+  What nobody wants yet stays in the kernel's read buffer, and what had to be taken from there to reach an answer is
+  kept in the process, up to `:event_buffer` bytes. When either is full, what comes is lost, and that is told:
+  `{:netlink_error, conn, :overrun}`, or `{:error, :overrun}` from `recv/2`. The connection goes on. Whoever follows the
+  state of the kernel by its events then asks for all of it again. As the kernel does not say what was lost, an overrun
+  also ends the requests that are on their way, with `{:error, :overrun}`: for many events, use a connection of their
+  own.
+
+  ## Compared with mdlayher/netlink
+
+  | `Conn` in Go | here |
+  | --- | --- |
+  | `Dial`, `Config.NetNS`, `Config.Groups` | `start_link/2` with `:netns` (also by process id or path) and `:groups` (also those beyond 32) |
+  | `Config.Strict` | `ext_ack: true, strict_check: true` |
+  | `Execute` | `request/3`; any number at a time |
+  | `Send`, `SendMessages` | `send/3`, `send_many/3` |
+  | `Receive` | `recv/2`, or `active/2` |
+  | `Validate` | `LinxNative.Message.validate/2`; `request/3` does it itself |
+  | `JoinGroup`, `LeaveGroup` | `join_group/2`, `leave_group/2` |
+  | `SetBPF`, `RemoveBPF` | `attach_filter/2`, `detach_filter/1`; checked first, see `LinxNative.Conn.Filter` |
+  | `SetDeadline`, `SetReadDeadline` | a timeout of each `request/3` and `recv/2` |
+  | `SetWriteDeadline` | none: the kernel takes a message at once, or refuses it (`:eagain` for a full port) |
+  | `SetOption` | `set_option/3`, and options of `start_link/2` |
+  | `SetReadBuffer`, `SetWriteBuffer` | `set_option/3` with `:read_buffer`, `:write_buffer` |
+  | `SyscallConn` | `descriptor/1` |
+  | `PID` | `info/1` |
+  | `Close` | `close/1`; ends what waits in `request/3` and `recv/2` |
+
+  ## Compared with `:socket`
+
+  | by hand, with `open_in_netns/2` and `:socket` | here |
+  | --- | --- |
+  | the caller closes the descriptor that `:socket.open/1` duplicated, or loses it | there is none |
+  | a caller that dies in between loses one, which keeps the namespace | the VM closes it |
+  | the duplicate is inherited by programs that the VM starts | close-on-exec |
+  | one request at a time, or a table of sequence numbers | `request/3` |
+  | a buffer that is too short cuts a message | `{:error, {:truncated, length}}` |
+  | ENOBUFS is an error of a call | told to each request it may concern, and to the subscriber, in its place |
+  | options by number and binary | by name, checked |
+  """
+
+  import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_group: 1]
+  import Bitwise
+
+  alias LinxNative.Conn.{Error, Filter, Native, Options, Server}
+  alias LinxNative.Message
+
+  @typedoc "A connection, or the name it was given."
+  @type t :: GenServer.server()
+
+  @typedoc "Whose network namespace."
+  @type netns :: :host | {:pid, pos_integer} | {:path, Path.t()} | {:fd, non_neg_integer}
+
+  @typedoc """
+  Where a message came from.
+
+    * `port_id` - the port that sent it; 0 is the kernel
+    * `group` - the multicast group it was sent to; 0 if to this connection alone; `nil` without `:packet_info`
+    * `nsid` - with `:listen_all_nsid`, the id of the namespace it is from, as the connection's namespace numbers others;
+      `nil` if from its own
+  """
+  @type origin :: %{
+          port_id: Message.u32(),
+          group: Message.u32() | nil,
+          nsid: integer | nil
+        }
+
+  @typedoc """
+  Why there is no answer.
+
+    * an exception `LinxNative.Conn.Error` - the kernel refused the request, and says why
+    * `:timeout` - it did not come in time
+    * `:closed` - the connection is closed, or was meanwhile
+    * `:overrun` - answers or events were thrown away, this one perhaps (ENOBUFS)
+    * `:dump_interrupted` - what was listed has changed meanwhile, so the list may be wrong (`NLM_F_DUMP_INTR`): ask
+      again
+    * `{:truncated, length}` - a message of so many bytes does not fit into the option `:datagram`
+    * `{:malformed, what}` - the answer is not made of messages
+    * another atom - the name of the errno of `sendto(2)` or `recvmsg(2)`, as `:eperm`
+  """
+  @type reason ::
+          Error.t()
+          | :timeout
+          | :closed
+          | :overrun
+          | :dump_interrupted
+          | {:truncated, pos_integer}
+          | {:malformed, term}
+          | atom
+
+  @typedoc "An option of the socket that is on or off, see `start_link/2`."
+  @type flag :: Native.flag()
+
+  # Any of the bits: route netlink takes either for a dump.
+  @dump Message.flags([:dump])
+  @flags Options.flags()
+  @buffers [:read_buffer, :write_buffer]
+
+  @doc false
+  def child_spec({protocol, options}) do
+    %{
+      id: {__MODULE__, options[:name] || protocol},
+      start: {__MODULE__, :start_link, [protocol, options]}
+    }
+  end
+
+  def child_spec(protocol), do: child_spec({protocol, []})
+
+  @doc """
+  Opens a connection, linked to the calling process.
+
+    * `protocol` - a number, as `0` for `NETLINK_ROUTE`, or one of `:route`, `:usersock`, `:sock_diag`, `:xfrm`, `:audit`,
+      `:netfilter`, `:generic`, `:crypto`
+
+  ## Options
+
+    * `:netns` - whose network namespace: `:host` (the default) that of the VM, `{:pid, pid}` that of a process,
+      `{:path, path}` that of a file, `{:fd, fd}` that of an open descriptor, which stays the caller's
+    * `:groups` - multicast groups to join, by number from 1 on
+    * `:active`, `:subscriber` - see `active/2`; with `active: true` the subscriber has to be given
+    * `:read_buffer`, `:write_buffer` - sizes in bytes, 1 to 1073741823, which the kernel doubles; beyond the system's
+      limit (`net.core.rmem_max`, `wmem_max`) where that is allowed
+    * `:datagram` - the longest datagram that is received whole, in bytes, 32 to 16777216; 65536
+    * `:event_buffer` - how many bytes of events are kept that nobody wants yet; 1048576
+    * `:filter` - a program for `attach_filter/2`
+    * `:accept` - `:kernel` (the default), or `:any` to get messages of other programs' ports too
+    * `:name` - as of `GenServer.start_link/3`
+
+  and these of `netlink(7)`, each `true` or `false`:
+
+    * `:packet_info` - tell the group of an event; `true`
+    * `:ext_ack` - the kernel's words on errors; `true`
+    * `:cap_ack` - errors without the request; `true`
+    * `:strict_check` - have requests for dumps checked; `false`
+    * `:listen_all_nsid` - events of all namespaces that have an id in this one; `false`
+    * `:no_enobufs` - do not tell overruns; `false`
+    * `:broadcast_error` - what this connection broadcasts fails if one receiver has no room; `false`
+
+  ## Errors
+
+  `{:error, {stage, name}}`: that of `Linx.Netlink.Socket.Native.open_in_netns/2` with a name for the errno, as
+  `{:open, :enoent}` or `{:setns, :eperm}`; `{:bind, name}`; or an option, as `{{:group, 99}, :einval}`. Anything else
+  raises `ArgumentError`.
+  """
+  @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, {term, term}}
+  def start_link(protocol, options \\ []) do
+    {server, options} = Keyword.split(options, [:name])
+    options = Options.parse!(options)
+
+    if options.active != false and options.subscriber == nil do
+      raise ArgumentError, "the option :active needs a :subscriber"
+    end
+
+    with {:error, {:shutdown, reason}} <-
+           GenServer.start_link(Server, {self(), Options.protocol!(protocol), options}, server) do
+      {:error, reason}
+    end
+  end
+
+  @doc """
+  Closes a connection: the descriptor first, then the process.
+
+  Whoever waits in `request/3` or `recv/2` gets `{:error, :closed}`. Closing one that is closed is `:ok`.
+  """
+  @spec close(t) :: :ok
+  def close(conn) do
+    GenServer.stop(conn)
+  catch
+    :exit, _reason -> :ok
+  end
+
+  @doc """
+  Sends a request and returns its answer: the messages up to the acknowledgement or the end of the dump, without those.
+
+  `message` gets its sequence number and port id here, and the flags `NLM_F_REQUEST` and `NLM_F_ACK`.
+
+  ## Options
+
+    * `:timeout` - in milliseconds, or `:infinity`; 5000. It counts from the call, waiting for other dumps included.
+    * `:ack` - `false` asks for no acknowledgement: the first message that is not part of several ends the answer. For
+      protocols that do not acknowledge. `true`
+    * `:to` - the port it goes to; 0, the kernel
+
+  A request that was given up may have been done all the same.
+  """
+  @spec request(t, Message.t(), keyword) :: {:ok, [Message.t()]} | {:error, reason}
+  def request(conn, %Message{} = message, options \\ []) do
+    options = Keyword.validate!(options, timeout: 5000, ack: true, to: 0)
+    names = if options[:ack], do: [:request, :ack], else: [:request]
+    flags = message.flags ||| Message.flags(names)
+
+    request = %{
+      to: port!(options[:to]),
+      bytes: Message.encode(%{message | flags: flags, sequence: 0, port_id: 0}),
+      dump?: (flags &&& @dump) != 0,
+      ack?: options[:ack]
+    }
+
+    call(conn, {:request, request, timeout!(options[:timeout])})
+  end
+
+  @doc """
+  Sends one message as it is, and does not wait for an answer; that goes to the subscriber, or to `recv/2`.
+
+  A sequence number or port id of 0 is filled in. Returns the message that was sent.
+
+  Options: `:to`, as of `request/3`. Errors: `:closed`, or the name of the errno of `sendto(2)`.
+  """
+  @spec send(t, Message.t(), keyword) :: {:ok, Message.t()} | {:error, :closed | atom}
+  def send(conn, %Message{} = message, options \\ []) do
+    with {:ok, [message]} <- send_many(conn, [message], options), do: {:ok, message}
+  end
+
+  @doc """
+  Sends several messages in one datagram, as `send/3` does one.
+  """
+  @spec send_many(t, [Message.t()], keyword) :: {:ok, [Message.t()]} | {:error, :closed | atom}
+  def send_many(conn, [_ | _] = messages, options \\ []) do
+    options = Keyword.validate!(options, to: 0)
+    bytes = Enum.map(messages, &Message.encode/1)
+
+    with {:ok, addresses} <- call(conn, {:send, bytes, port!(options[:to])}) do
+      {:ok,
+       for {message, {number, port_id}} <- Enum.zip(messages, addresses) do
+         %{message | sequence: number, port_id: port_id}
+       end}
+    end
+  end
+
+  @doc """
+  Receives the next datagram that is not the answer to a `request/3`: events, and answers to `send/3`.
+
+  Several processes may wait, each gets another one, and they come before the subscriber. `timeout` is in milliseconds,
+  or `:infinity`.
+
+  Errors: `:timeout`, `:closed`, and what went wrong with a datagram: `:overrun`, `{:truncated, length}`,
+  `{:malformed, what}`. The connection goes on after these.
+  """
+  @spec recv(t, timeout) :: {:ok, [Message.t()], origin} | {:error, reason}
+  def recv(conn, timeout \\ :infinity), do: call(conn, {:recv, timeout!(timeout)})
+
+  @doc """
+  Makes the calling process the subscriber, and says how much it wants.
+
+    * `true` - everything, as it comes
+    * `:once` - the next datagram
+    * a number, 1 to 32767 - so many datagrams, then `{:netlink_passive, conn}`
+    * `false` - nothing
+
+  When the subscriber ends, there is none.
+  """
+  @spec active(t, boolean | :once | 1..32_767) :: :ok | {:error, :closed}
+  def active(conn, active) when is_active(active), do: call(conn, {:active, active})
+
+  @doc """
+  Joins a multicast group, given by its number: `NETLINK_ADD_MEMBERSHIP`. As `1` for links (`RTNLGRP_LINK`).
+
+  Errors: `:einval` (the protocol has no such group), `:eperm`.
+  """
+  @spec join_group(t, pos_integer) :: :ok | {:error, :closed | atom}
+  def join_group(conn, group) when is_group(group), do: native(conn, :join, [group])
+
+  @doc """
+  Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`. Events that are on their way still come.
+  """
+  @spec leave_group(t, pos_integer) :: :ok | {:error, :closed | atom}
+  def leave_group(conn, group) when is_group(group), do: native(conn, :leave, [group])
+
+  @doc """
+  Sets an option of the socket: one of those of `start_link/2` that are on or off, or the size of `:read_buffer` or
+  `:write_buffer` in bytes.
+
+  Errors: the name of the errno of `setsockopt(2)`, as `:eperm` or `:enoprotoopt`.
+  """
+  @spec set_option(t, flag, boolean) :: :ok | {:error, :closed | atom}
+  @spec set_option(t, :read_buffer | :write_buffer, pos_integer) :: :ok | {:error, :closed | atom}
+  def set_option(conn, flag, on) when flag in @flags and is_boolean(on) do
+    native(conn, :set_flag, [flag, on])
+  end
+
+  def set_option(conn, buffer, bytes) when buffer in @buffers and is_buffer(bytes) do
+    native(conn, :set_buffer, [buffer, bytes])
+  end
+
+  @doc """
+  Reads an option of the socket. The size of a buffer is twice what was set.
+  """
+  @spec get_option(t, flag | :read_buffer | :write_buffer) ::
+          {:ok, boolean | non_neg_integer} | {:error, :closed | atom}
+  def get_option(conn, flag) when flag in @flags, do: native(conn, :flag, [flag])
+  def get_option(conn, buffer) when buffer in @buffers, do: native(conn, :buffer, [buffer])
+
+  @doc """
+  Attaches a classic BPF program, in place of the one there may be: what it returns 0 for is not received, answers
+  included. `SO_ATTACH_FILTER`.
+
+  `program` is a list of instructions, checked before the kernel gets it: `{:error, {:filter, reason}}`, see
+  `LinxNative.Conn.Filter.assemble/1`.
+  """
+  @spec attach_filter(t, [Filter.instruction()]) :: :ok | {:error, {:filter, term} | atom}
+  def attach_filter(conn, program) when is_list(program) do
+    case Filter.assemble(program) do
+      {:ok, program} -> native(conn, :attach_filter, [program])
+      {:error, reason} -> {:error, {:filter, reason}}
+    end
+  end
+
+  @doc """
+  Takes the program away: `SO_DETACH_FILTER`. `{:error, :enoent}` if there is none.
+  """
+  @spec detach_filter(t) :: :ok | {:error, :closed | atom}
+  def detach_filter(conn), do: native(conn, :detach_filter, [])
+
+  @doc """
+  The number of the socket's descriptor, for what this module does not have: `setsockopt(2)` in native code of one's own,
+  `:socket.open/1`, which duplicates it.
+
+  It stays the connection's: not to be closed, not to be received from, and not valid any longer than the connection.
+  """
+  @spec descriptor(t) :: {:ok, non_neg_integer} | {:error, :closed}
+  def descriptor(conn), do: native(conn, :descriptor, [])
+
+  @doc """
+  The identity of its network namespace, see `LinxNative.netns_id/1`.
+  """
+  @spec netns(t) :: {:ok, LinxNative.ns_id()} | {:error, :closed | atom}
+  def netns(conn), do: native(conn, :netns, [])
+
+  @doc """
+  What is known of a connection:
+
+    * `port_id` - its port id
+    * `groups` - the multicast groups it is in
+    * `netns` - its network namespace, see `LinxNative.netns_id/1`; `nil` without `CAP_NET_ADMIN` in there
+    * `read_buffer`, `write_buffer` - sizes in bytes, as the kernel counts
+    * `drops` - how many datagrams the kernel has thrown away
+    * `pending` - how many requests are not answered yet
+    * `counters` - `requests` made, messages `sent`, `datagrams` and `bytes` received, `events` handed on or kept,
+      `late` answers, `foreign` datagrams (of other ports, not accepted), `overruns`, `truncated`, `malformed`
+  """
+  @spec info(t) :: map | {:error, :closed}
+  def info(conn), do: call(conn, :info)
+
+  defp native(conn, function, arguments), do: call(conn, {:native, function, arguments})
+
+  # The connection itself keeps the time.
+  defp call(conn, request) do
+    GenServer.call(conn, request, :infinity)
+  catch
+    :exit, _reason -> {:error, :closed}
+  end
+
+  defp timeout!(:infinity), do: :infinity
+  defp timeout!(timeout) when timeout in 0..0xFFFFFFFF, do: timeout
+
+  defp timeout!(other) do
+    raise ArgumentError, "a timeout is :infinity or 0 to 4294967295, not #{inspect(other)}"
+  end
+
+  defp port!(port_id) when port_id in 0..0xFFFFFFFF, do: port_id
+
+  defp port!(other) do
+    raise ArgumentError, "a port id is 0 to 4294967295, not #{inspect(other)}"
+  end
+end

@@ -1,0 +1,449 @@
+defmodule LinxNative.Conn.Server do
+  @moduledoc """
+  The process behind a `LinxNative.Conn`: it owns the socket, and is the only one that sends and receives.
+
+  What is to be sent is collected while other work is done, and then given to one call of `exchange/2`, which also receives
+  the answers: the kernel has them ready when `sendto(2)` returns. The socket is watched only while an answer is still to
+  come, or somebody wants events; else these stay in the kernel's buffer.
+  """
+
+  use GenServer
+
+  alias LinxNative.Conn.{Caller, Inbox, Native, Requests}
+  alias LinxNative.{Errno, Message}
+
+  # How many messages go to one call.
+  @batch 64
+
+  @counters [
+    :requests,
+    :sent,
+    :datagrams,
+    :bytes,
+    :events,
+    :late,
+    :foreign,
+    :overruns,
+    :truncated,
+    :malformed
+  ]
+
+  @enforce_keys [:owner, :socket, :requests, :inbox]
+  defstruct [
+    :owner,
+    :socket,
+    :requests,
+    :inbox,
+    :accept,
+    :packet_info,
+    :armed,
+    :subscription,
+    working?: false,
+    counters: Map.new(@counters, &{&1, 0})
+  ]
+
+  @impl true
+  def init({parent, protocol, options}) do
+    # The link alone would let it outlive a process that ends normally.
+    owner = Process.monitor(parent)
+
+    with {:ok, socket} <- open(protocol, options),
+         {:ok, port_id} <- configure(socket, options) do
+      state = %__MODULE__{
+        owner: owner,
+        socket: socket,
+        requests: Requests.new(:rand.uniform(0xFFFFFFFF), port_id),
+        inbox: Inbox.new(options.event_buffer),
+        accept: options.accept,
+        packet_info: options.packet_info
+      }
+
+      {:ok, activate(state, options.subscriber, options.active)}
+    else
+      {:error, reason} ->
+        # Else the caller would get an exit signal with the error.
+        Process.unlink(parent)
+        {:stop, {:shutdown, reason}}
+    end
+  end
+
+  @impl true
+  def handle_call({:request, request, timeout}, from, state) do
+    request = Map.put(request, :from, Caller.watch(from, timeout))
+    {_number, requests} = Requests.add(state.requests, request)
+    {:noreply, %{state | requests: requests} |> count(:requests) |> work()}
+  end
+
+  def handle_call({:send, messages, to}, from, state) do
+    {numbered, requests} = Enum.map_reduce(messages, state.requests, &address/2)
+    bytes = for {_address, bytes} <- numbered, into: <<>>, do: bytes
+    addresses = for {address, _bytes} <- numbered, do: address
+    requests = Requests.post(requests, {:posted, from, {:ok, addresses}}, to, bytes)
+    {:noreply, work(%{state | requests: requests})}
+  end
+
+  def handle_call({:recv, timeout}, from, state) do
+    inbox = Inbox.wait(state.inbox, Caller.watch(from, timeout))
+    {:noreply, watch(%{state | inbox: inbox})}
+  end
+
+  def handle_call({:active, active}, {pid, _tag}, state) do
+    {:reply, :ok, state |> activate(pid, active) |> watch()}
+  end
+
+  # The option itself stays on: it tells an event from an answer.
+  def handle_call({:native, :set_flag, [:packet_info, on]}, _from, state) do
+    {:reply, :ok, %{state | packet_info: on}}
+  end
+
+  def handle_call({:native, :flag, [:packet_info]}, _from, state) do
+    {:reply, {:ok, state.packet_info}, state}
+  end
+
+  def handle_call({:native, function, arguments}, _from, state) do
+    {:reply, native(state.socket, function, arguments), state}
+  end
+
+  def handle_call(:info, _from, state), do: {:reply, info(state), state}
+
+  @impl true
+  def handle_info(:work, state), do: {:noreply, state |> Map.put(:working?, false) |> exchange()}
+
+  def handle_info({:select, _socket, armed, :ready_input}, %{armed: armed} = state) do
+    {:noreply, exchange(%{state | armed: nil})}
+  end
+
+  def handle_info({:over, reference}, state) do
+    {:noreply, leave(state, reference, &Caller.reply(&1, {:error, :timeout}))}
+  end
+
+  def handle_info({:DOWN, owner, :process, _pid, _reason}, %{owner: owner} = state) do
+    {:stop, :normal, state}
+  end
+
+  def handle_info({:DOWN, reference, :process, _pid, _reason}, state) do
+    if reference == state.subscription,
+      do: {:noreply, activate(state, nil, false)},
+      else: {:noreply, leave(state, reference, &Caller.forget/1)}
+  end
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state) do
+    :ok = Native.close(state.socket)
+    callers = for {_number, request} <- Requests.all(state.requests), do: request.from
+
+    for caller <- callers ++ Inbox.waiting(state.inbox),
+        do: Caller.reply(caller, {:error, :closed})
+
+    for {:posted, from, _result} <- Requests.posted(state.requests),
+        do: GenServer.reply(from, {:error, :closed})
+  end
+
+  @impl true
+  def format_status(_reason, [_dictionary, state]) do
+    [
+      data: [
+        {~c"State", %{counters: state.counters, requests: length(Requests.all(state.requests))}}
+      ]
+    ]
+  end
+
+  defp open(protocol, options) do
+    with {:error, {stage, errno}} <- Native.open(options.netns, protocol, options.datagram) do
+      {:error, {stage, Errno.name(errno)}}
+    end
+  end
+
+  defp configure(socket, options) do
+    buffers = for {buffer, bytes} <- options.buffers, do: {:set_buffer, [buffer, bytes], buffer}
+    flags = for {flag, on} <- options.flags, do: {:set_flag, [flag, on], flag}
+    filter = if options.filter, do: [{:attach_filter, [options.filter], :filter}], else: []
+    groups = for group <- options.groups, do: {:join, [group], {:group, group}}
+    # First of all, so that no event is taken for an answer.
+    first = {:set_flag, [:packet_info, true], :packet_info}
+
+    # The groups last: what they bring is subject to all else.
+    Enum.reduce_while([first] ++ buffers ++ flags ++ filter ++ groups, :ok, fn {function,
+                                                                                arguments, stage},
+                                                                               :ok ->
+      case native(socket, function, arguments) do
+        :ok -> {:cont, :ok}
+        {:error, reason} -> {:halt, {:error, {stage, reason}}}
+      end
+    end)
+    |> case do
+      :ok -> native(socket, :port_id, [])
+      error -> error
+    end
+  end
+
+  defp native(socket, function, arguments) do
+    case apply(Native, function, [socket | arguments]) do
+      {:error, errno} when is_integer(errno) -> {:error, Errno.name(errno)}
+      result -> result
+    end
+  end
+
+  # What a message without sequence number or port id gets.
+  defp address(
+         <<head::binary-size(8), number::native-32, port_id::native-32, body::binary>>,
+         requests
+       ) do
+    {number, requests} = if number == 0, do: Requests.number(requests), else: {number, requests}
+    port_id = if port_id == 0, do: requests.port_id, else: port_id
+    bytes = <<head::binary, number::native-32, port_id::native-32, body::binary>>
+    {{{number, port_id}, bytes}, requests}
+  end
+
+  # By a message to itself: what came before it is done first, and so collected.
+  defp work(%{working?: true} = state), do: state
+
+  defp work(state) do
+    send(self(), :work)
+    %{state | working?: true}
+  end
+
+  defp exchange(state) do
+    {items, requests} = pop(state.requests, @batch, [])
+    state = %{state | requests: requests}
+
+    if items == [] and not wanted?(state) do
+      state
+    else
+      case transfer(state, items) do
+        {:error, :closed} ->
+          exit({:shutdown, :closed})
+
+        {entries, more?} ->
+          {state, unsent} = Enum.reduce(entries, {state, items}, &entry/2)
+          state |> unpop(unsent) |> received(more?)
+      end
+    end
+  end
+
+  # The kernel goes on with a dump while it is received from, for as long as that takes.
+  defp transfer(state, items) do
+    if items == [] and not Requests.dumping?(state.requests) do
+      Native.receive(state.socket)
+    else
+      Native.exchange(state.socket, for({_id, to, bytes} <- items, do: {to, bytes}))
+    end
+  end
+
+  defp pop(requests, 0, items), do: {Enum.reverse(items), requests}
+
+  defp pop(requests, count, items) do
+    case Requests.pop(requests) do
+      {item, requests} -> pop(requests, count - 1, [item | items])
+      :empty -> {Enum.reverse(items), requests}
+    end
+  end
+
+  defp unpop(state, unsent), do: %{state | requests: Requests.unpop(state.requests, unsent)}
+
+  defp received(state, true), do: work(state)
+
+  defp received(state, false) do
+    state = %{state | requests: Requests.drained(state.requests)}
+    if Requests.waiting?(state.requests), do: work(state), else: watch(state)
+  end
+
+  defp watch(%{armed: nil} = state) do
+    if wanted?(state) do
+      armed = make_ref()
+      :ok = Native.select(state.socket, armed)
+      %{state | armed: armed}
+    else
+      state
+    end
+  end
+
+  defp watch(state), do: state
+
+  defp wanted?(state) do
+    Inbox.wanted?(state.inbox) or Requests.expecting?(state.requests)
+  end
+
+  defp entry(:sent, {state, [{{:posted, from, result}, _to, _bytes} | items]}) do
+    GenServer.reply(from, result)
+    {count(state, :sent), items}
+  end
+
+  defp entry(:sent, {state, [{number, _to, _bytes} | items]}) do
+    state = %{state | requests: Requests.sent(state.requests, number)}
+    {count(state, :sent), items}
+  end
+
+  defp entry({:refused, errno}, {state, [{{:posted, from, _result}, _to, _bytes} | items]}) do
+    GenServer.reply(from, {:error, Errno.name(errno)})
+    {state, items}
+  end
+
+  defp entry({:refused, errno}, {state, [{number, _to, _bytes} | items]}) do
+    {fail(state, number, Errno.name(errno)), items}
+  end
+
+  defp entry({:datagram, port_id, group, nsid, bytes}, {state, items}) do
+    state = state |> count(:datagrams) |> count(:bytes, byte_size(bytes))
+
+    if accepted?(state, port_id),
+      do: {datagram(state, origin(state, port_id, group, nsid), group, bytes), items},
+      else: {count(state, :foreign), items}
+  end
+
+  defp entry({:truncated, port_id, group, _nsid, bytes, length}, {state, items}) do
+    state = state |> count(:datagrams) |> count(:bytes, length)
+
+    if accepted?(state, port_id),
+      do: {state |> count(:truncated) |> damaged(group, bytes, {:truncated, length}), items},
+      else: {count(state, :foreign), items}
+  end
+
+  defp entry(:overrun, {state, items}) do
+    {state |> count(:overruns) |> fail_sent(:overrun) |> put({:error, :overrun}, 0), items}
+  end
+
+  defp entry({:failed, errno}, {state, items}) do
+    reason = Errno.name(errno)
+    {state |> fail_sent(reason) |> put({:error, reason}, 0), items}
+  end
+
+  # Anybody may send to a port of some protocols; only the kernel has port 0.
+  defp accepted?(state, port_id) do
+    port_id == 0 or state.accept == :any or
+      Enum.any?(Requests.all(state.requests), fn {_number, request} -> request.to == port_id end)
+  end
+
+  defp origin(state, port_id, group, nsid) do
+    %{port_id: port_id, group: if(state.packet_info, do: group), nsid: nsid}
+  end
+
+  defp datagram(state, origin, group, bytes) do
+    case Message.decode(bytes) do
+      {:ok, messages} when group != 0 ->
+        put(state, {:messages, messages, origin}, byte_size(bytes))
+
+      {:ok, messages} ->
+        {unknown, state} = Enum.reduce(messages, {[], state}, &take(&1, origin.port_id, &2))
+        unknown = Enum.reverse(unknown)
+
+        if unknown == [],
+          do: state,
+          else: put(state, {:messages, unknown, origin}, byte_size(bytes))
+
+      {:error, reason} ->
+        state |> count(:malformed) |> damaged(group, bytes, {:malformed, reason})
+    end
+  end
+
+  defp take(message, port_id, {unknown, state}) do
+    {taken, requests} = Requests.take(state.requests, message, port_id)
+    state = %{state | requests: requests}
+
+    case taken do
+      {:ended, _number, request, result} ->
+        Caller.reply(request.from, result)
+        {unknown, state}
+
+      :taken ->
+        {unknown, state}
+
+      :late ->
+        {unknown, count(state, :late)}
+
+      :unknown ->
+        {[message | unknown], state}
+    end
+  end
+
+  # The messages of a datagram to one socket are all of one request.
+  defp damaged(state, 0, <<_::64, number::native-32, _::binary>>, reason) do
+    case Requests.give_up(state.requests, number) do
+      {nil, _requests} ->
+        put(state, {:error, reason}, 0)
+
+      {request, requests} ->
+        Caller.reply(request.from, {:error, reason})
+        %{state | requests: requests}
+    end
+  end
+
+  defp damaged(state, 0, _bytes, reason),
+    do: state |> fail_sent(reason) |> put({:error, reason}, 0)
+
+  defp damaged(state, _group, _bytes, reason), do: put(state, {:error, reason}, 0)
+
+  defp put(state, item, size) do
+    case Inbox.put(state.inbox, item, size) do
+      {:ok, inbox} -> count(%{state | inbox: inbox}, :events)
+      {:overrun, inbox} -> count(%{state | inbox: inbox}, :overruns)
+    end
+  end
+
+  defp fail(state, number, reason) do
+    {request, requests} = Requests.give_up(state.requests, number)
+    if request, do: Caller.reply(request.from, {:error, reason})
+    %{state | requests: requests}
+  end
+
+  # Any of their answers may be what is lost.
+  defp fail_sent(state, reason) do
+    {given_up, requests} = Requests.give_up_sent(state.requests)
+    for {_number, request} <- given_up, do: Caller.reply(request.from, {:error, reason})
+    %{state | requests: requests}
+  end
+
+  # A caller that waits no more, because its time is over or because it died.
+  defp leave(state, reference, ending) do
+    waiting =
+      Enum.find(Requests.all(state.requests), fn {_, request} ->
+        Caller.is?(request.from, reference)
+      end)
+
+    case {waiting, Inbox.leave(state.inbox, reference)} do
+      {{number, request}, _inbox} ->
+        ending.(request.from)
+        {_request, requests} = Requests.give_up(state.requests, number)
+        %{state | requests: requests}
+
+      {nil, {nil, _inbox}} ->
+        state
+
+      {nil, {caller, inbox}} ->
+        ending.(caller)
+        %{state | inbox: inbox}
+    end
+  end
+
+  defp activate(state, subscriber, active) do
+    if state.subscription, do: Process.demonitor(state.subscription, [:flush])
+    subscription = subscriber && Process.monitor(subscriber)
+    %{state | subscription: subscription, inbox: Inbox.activate(state.inbox, subscriber, active)}
+  end
+
+  defp info(state) do
+    get = fn function, arguments ->
+      case native(state.socket, function, arguments) do
+        {:ok, value} -> value
+        {:error, _reason} -> nil
+      end
+    end
+
+    %{
+      port_id: state.requests.port_id,
+      groups: get.(:groups, []),
+      netns: get.(:netns, []),
+      read_buffer: get.(:buffer, [:read_buffer]),
+      write_buffer: get.(:buffer, [:write_buffer]),
+      drops: get.(:drops, []),
+      pending: length(Requests.all(state.requests)),
+      counters: state.counters
+    }
+  end
+
+  defp count(state, counter, more \\ 1) do
+    %{state | counters: Map.update!(state.counters, counter, &(&1 + more))}
+  end
+end

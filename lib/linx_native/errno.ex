@@ -1,0 +1,39 @@
+defmodule LinxNative.Errno do
+  @moduledoc """
+  Names of the error numbers of Linux.
+  """
+
+  # In the order of their numbers from 1 on, of asm-generic/errno.h, which x86, ARM and RISC-V use. Linux has none for 41
+  # and 58.
+  @names ~w(
+    eperm enoent esrch eintr eio enxio e2big enoexec ebadf echild eagain enomem eacces efault enotblk ebusy eexist
+    exdev enodev enotdir eisdir einval enfile emfile enotty etxtbsy efbig enospc espipe erofs emlink epipe edom
+    erange edeadlk enametoolong enolck enosys enotempty eloop _ enomsg eidrm echrng el2nsync el3hlt el3rst elnrng
+    eunatch enocsi el2hlt ebade ebadr exfull enoano ebadrqc ebadslt _ ebfont enostr enodata etime enosr enonet
+    enopkg eremote enolink eadv esrmnt ecomm eproto emultihop edotdot ebadmsg eoverflow enotuniq ebadfd eremchg
+    elibacc elibbad elibscn elibmax elibexec eilseq erestart estrpipe eusers enotsock edestaddrreq emsgsize
+    eprototype enoprotoopt eprotonosupport esocktnosupport eopnotsupp epfnosupport eafnosupport eaddrinuse
+    eaddrnotavail enetdown enetunreach enetreset econnaborted econnreset enobufs eisconn enotconn eshutdown
+    etoomanyrefs etimedout econnrefused ehostdown ehostunreach ealready einprogress estale euclean enotnam enavail
+    eisnam eremoteio edquot enomedium emediumtype ecanceled enokey ekeyexpired ekeyrevoked ekeyrejected eownerdead
+    enotrecoverable erfkill ehwpoison
+  )a
+
+  @typedoc "A name, as `:enoent`, or the number where Linux has no name for it."
+  @type t :: atom | pos_integer
+
+  @doc """
+  The name of an error number.
+
+      iex> LinxNative.Errno.name(2)
+      :enoent
+  """
+  @spec name(pos_integer) :: t
+  for {name, number} <- Enum.with_index(@names, 1), name != :_ do
+    def name(unquote(number)), do: unquote(name)
+  end
+
+  # Of linux/errno.h, for the kernel's own use; netlink answers it all the same.
+  def name(524), do: :enotsupp
+  def name(number), do: number
+end
