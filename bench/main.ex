@@ -3,7 +3,18 @@ defmodule LinxNative.Bench do
   The benchmark of `script/bench`: our libraries, the C reference, OTP's own way and the floor, side by side in one VM.
   """
 
-  alias LinxNative.Bench.{Charts, Cpus, Legacy, Load, Operations, Pairs, Place, Program, Report}
+  alias LinxNative.Bench.{
+    Charts,
+    Compare,
+    Cpus,
+    Legacy,
+    Load,
+    Operations,
+    Pairs,
+    Place,
+    Program,
+    Report
+  }
 
   @full %{
     rounds: 23,
@@ -17,14 +28,28 @@ defmodule LinxNative.Bench do
   @many_namespaces 200
 
   @doc """
-  Runs it. Arguments: `--quick`, and the folders of the programs, of the C libraries and for the results.
+  Runs it. Arguments: `--quick`, and the folders of the programs, of the C libraries and for the results. With `--compare`
+  and the folder of earlier results it only compares.
   """
   def main(args) do
     {options, []} =
       OptionParser.parse!(args,
-        strict: [quick: :boolean, programs: :string, reference: :string, results: :string]
+        strict: [
+          quick: :boolean,
+          compare: :string,
+          programs: :string,
+          reference: :string,
+          results: :string
+        ]
       )
 
+    case options[:compare] do
+      nil -> measure(options)
+      earlier -> Compare.print(options[:results], earlier)
+    end
+  end
+
+  defp measure(options) do
     scale = if options[:quick], do: @quick, else: @full
     harness = Path.join(options[:programs], "linx_harness")
     floor = Path.join(options[:programs], "linx_floor")
