@@ -17,14 +17,14 @@ defmodule LinxNative.Bench do
   }
 
   @full %{
-    rounds: 23,
+    rounds: 17,
     turn_ms: 60,
     gib: [0, 0.25, 1, 4],
     callers: [1, 4, 16, 64],
-    load_ms: 400,
-    load_rounds: 5
+    load_ms: 200,
+    load_rounds: 9
   }
-  @quick %{rounds: 9, turn_ms: 20, gib: [0, 0.25], callers: [1, 64], load_ms: 150, load_rounds: 3}
+  @quick %{rounds: 9, turn_ms: 20, gib: [0, 0.25], callers: [1, 64], load_ms: 100, load_rounds: 5}
   @many_namespaces 200
 
   @doc """
