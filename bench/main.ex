@@ -3,59 +3,89 @@ defmodule LinxNative.Bench do
   The benchmark of `script/bench`: our libraries, the C reference, OTP's own way and the floor, side by side in one VM.
   """
 
-  alias LinxNative.Bench.{Charts, Legacy, Load, Operations, Pairs, Place, Program, Report}
+  alias LinxNative.Bench.{
+    Charts,
+    Compare,
+    Cpus,
+    Legacy,
+    Load,
+    Operations,
+    Pairs,
+    Place,
+    Program,
+    Report
+  }
 
   @full %{
-    rounds: 15,
+    rounds: 17,
     turn_ms: 60,
     gib: [0, 0.25, 1, 4],
     callers: [1, 4, 16, 64],
-    load_ms: 400,
-    load_rounds: 5
+    load_ms: 200,
+    load_rounds: 9
   }
-  @quick %{rounds: 5, turn_ms: 20, gib: [0, 0.25], callers: [1, 64], load_ms: 150, load_rounds: 3}
+  @quick %{rounds: 9, turn_ms: 20, gib: [0, 0.25], callers: [1, 64], load_ms: 100, load_rounds: 5}
   @many_namespaces 200
 
   @doc """
-  Runs it. Arguments: `--quick`, and the folders of the programs, of the C libraries and for the results.
+  Runs it. Arguments: `--quick`, and the folders of the programs, of the C libraries and for the results. With `--compare`
+  and the folder of earlier results it only compares.
   """
   def main(args) do
     {options, []} =
       OptionParser.parse!(args,
-        strict: [quick: :boolean, programs: :string, reference: :string, results: :string]
+        strict: [
+          quick: :boolean,
+          compare: :string,
+          programs: :string,
+          reference: :string,
+          results: :string
+        ]
       )
 
+    case options[:compare] do
+      nil -> measure(options)
+      earlier -> Compare.print(options[:results], earlier)
+    end
+  end
+
+  defp measure(options) do
     scale = if options[:quick], do: @quick, else: @full
     harness = Path.join(options[:programs], "linx_harness")
-    floor = Program.start!(Path.join(options[:programs], "linx_floor"))
+    floor = Path.join(options[:programs], "linx_floor")
     copies = Path.join(options[:results], "copies")
     File.mkdir_p!(copies)
     Legacy.copy!(options[:reference], copies)
     place = Place.make!(harness)
 
     try do
-      calls = measure_calls(place, floor, scale)
-      procfs = measure_procfs(place, scale)
+      calls = Cpus.on_one(fn -> measure_calls(&Operations.groups/2, place, floor, scale) end)
+      calls_on_all = measure_calls(&Operations.on_all_cpus/2, place, floor, scale)
+      procfs = Cpus.on_one(fn -> measure_procfs(place, scale) end)
       load = measure_load(place, harness, scale)
       late = measure_lateness(place, scale)
-      results = %{calls: calls, procfs: procfs, load: load, late: late, scale: scale}
+      results = %{calls: calls ++ calls_on_all, procfs: procfs, load: load, late: late}
       Report.write(results, options[:results])
       Charts.write(results, options[:results])
     after
       Place.remove(place)
-      Program.stop(floor)
       File.rm_rf!(copies)
     end
   end
 
-  defp measure_calls(place, floor, scale) do
-    groups = Operations.groups(place, floor)
+  # The floor is started anew for each: it stays on the CPUs it was started on.
+  defp measure_calls(groups, place, floor, scale) do
+    floor = Program.start!(floor)
+    groups = groups.(place, floor)
 
-    for {group, index} <- Enum.with_index(groups, 1), reduce: [] do
-      blocks ->
-        progress("calls, group #{index} of #{length(groups)}")
-        blocks ++ Pairs.run(group, scale.rounds, scale.turn_ms)
-    end
+    blocks =
+      for {group, index} <- Enum.with_index(groups, 1) do
+        progress("calls on CPU #{Cpus.allowed()}, group #{index} of #{length(groups)}")
+        Pairs.run(group, scale.rounds, scale.turn_ms)
+      end
+
+    Program.stop(floor)
+    Enum.concat(blocks)
   end
 
   # The memory is resident and not garbage: it is held while the calls are made.

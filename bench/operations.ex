@@ -17,8 +17,8 @@ defmodule LinxNative.Bench.Operations do
   """
   def groups(%Place{} = place, floor) do
     [
-      group(&open(&1, place)) ++ floor_open(floor, place),
-      group(&adopt(&1, place)) ++ [otp: &otp(&1, place)],
+      opens(place, floor),
+      adoptions(place),
       group(&quick/1),
       group(&failing(&1, place)),
       group(&mounts(&1, place, "", "here")),
@@ -27,6 +27,22 @@ defmodule LinxNative.Bench.Operations do
       group(&pivots(&1, place)),
       group(&mounts_as_seen(&1, place, "tmpfs", "tmpfs in a PID namespace"))
     ]
+  end
+
+  @doc """
+  Those to be measured on all CPUs as well. Their names say so.
+  """
+  def on_all_cpus(%Place{} = place, floor) do
+    for group <- [opens(place, floor), adoptions(place)] do
+      for {name, fun} <- group, do: {name, fn calls -> named_all_cpus(fun.(calls)) end}
+    end
+  end
+
+  # Closing makes no thread.
+  defp named_all_cpus(operations) do
+    for {operation, times} <- operations,
+        operation != "close_fd",
+        do: {operation <> ", all CPUs", times}
   end
 
   @doc """
@@ -39,6 +55,9 @@ defmodule LinxNative.Bench.Operations do
   defp group(contestant) do
     for {name, libraries} <- @libraries, do: {name, contestant.(libraries)}
   end
+
+  defp opens(place, floor), do: group(&open(&1, place)) ++ floor_open(floor, place)
+  defp adoptions(place), do: group(&adopt(&1, place)) ++ [otp: &otp(&1, place)]
 
   # One socket at a time: what many open ones cost is the kernel's.
   defp open({socket, _}, place) do

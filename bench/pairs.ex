@@ -56,11 +56,17 @@ defmodule LinxNative.Bench.Pairs do
     |> Enum.map(fn {key, lists} -> {key, Enum.concat(lists)} end)
   end
 
-  # From a few calls, which also warm up.
   defp calls(fun, turn_ms) do
+    # The first call is not like the others.
     fun.(1)
-    probe = 5
-    {microseconds, _} = :timer.tc(fn -> fun.(probe) end)
-    max(1, round(turn_ms * 1000 * probe / max(microseconds, 1)))
+    calls(fun, turn_ms * 1000, 1)
+  end
+
+  # From a quarter of a turn: in a few calls a pause of the machine would be most of the time.
+  defp calls(fun, turn, probe) do
+    case :timer.tc(fn -> fun.(probe) end) do
+      {time, _} when time * 4 < turn -> calls(fun, turn, probe * 2)
+      {time, _} -> max(1, round(turn * probe / time))
+    end
   end
 end

@@ -6,10 +6,19 @@ defmodule LinxNative.Bench.Report do
   alias LinxNative.Bench.{Load, Pairs, Stats}
 
   # At most so many times the C reference.
-  @targets %{"open_in_netns" => 0.85}
+  @targets %{
+    "open_in_netns" => 0.85,
+    "open_in_netns, all CPUs" => nil,
+    "open, adopt, close, all CPUs" => nil
+  }
   @target 1.0
   @procfs_targets %{0 => 0.10, 1 => 0.01}
-  @floor_target 1.10
+  @floor_targets [
+    {"open_in_netns", 1.1},
+    {"mount there", 1.1},
+    {"umount there", 1.1},
+    {"open_in_netns, all CPUs", nil}
+  ]
 
   @doc """
   Writes `results.txt`, `calls.csv`, `procfs.csv` and `load.csv` to a folder, and prints the first.
@@ -42,6 +51,8 @@ defmodule LinxNative.Bench.Report do
     """
     #{Date.utc_today()}, Linux #{release()}, OTP #{System.otp_release()}, Elixir #{System.version()}, #{cpu()}
     Times in microseconds: median and 99th percentile. Ratios: the median of those of each round, and their quartiles.
+    Calls and procfs are measured on one CPU; rows that say "all CPUs", load and lateness on all of them. There most of a
+    call that makes a thread is the wake-up of another CPU, and how long that takes changes every few seconds.
     """
   end
 
@@ -72,13 +83,13 @@ defmodule LinxNative.Bench.Report do
   # The thread's part: linx_core without a BEAM against the same system calls on the cheapest thread there is.
   defp without_beam(blocks) do
     rows =
-      for operation <- ["open_in_netns", "mount there", "umount there"] do
+      for {operation, target} <- @floor_targets do
         median = &microseconds(Stats.median(Pairs.times(blocks, operation, &1)))
         ratio = Pairs.ratio(blocks, operation, :floor_core, :floor_clone)
 
         [operation] ++
           Enum.map([:floor_clone, :floor_pthread, :floor_core, :ours], median) ++
-          [ratio(ratio), "#{@floor_target}", met(ratio, @floor_target)]
+          [ratio(ratio), "#{target}", met(ratio, target)]
       end
 
     table(
@@ -107,7 +118,7 @@ defmodule LinxNative.Bench.Report do
 
         ["procfs, #{Float.round(resident / 1_073_741_824, 2)} GiB resident"] ++
           times(blocks, "procfs") ++
-          [ratio(ratio), "#{target}", if(target, do: met(ratio, target), else: "")] ++
+          [ratio(ratio), "#{target}", met(ratio, target)] ++
           ["#{rounded(against_little)}"]
       end
 
@@ -126,15 +137,22 @@ defmodule LinxNative.Bench.Report do
           Stats.median(for %{contestant: ^contestant, rate: rate} <- group, do: rate)
         end
 
-        ratio = rate.(:ours) / rate.(:c)
+        {median, _, _} = ratio = Pairs.ratio(load_blocks(group), :load, :ours, :c)
         # Two runs of the same differ by some; what is asked for is "at least as many".
-        met = if callers == 64, do: if(ratio >= 1, do: "yes", else: "no"), else: ""
+        met = if callers == 64, do: if(median >= 1, do: "yes", else: "no"), else: ""
 
         ["#{callers}", "#{namespaces}"] ++
-          Enum.map([:ours, :c, :otp], &"#{round(rate.(&1))}") ++ ["#{rounded(ratio)}", met]
+          Enum.map([:ours, :c, :otp], &"#{round(rate.(&1))}") ++ [ratio(ratio), met]
       end
 
     table(["callers", "namespaces", "ours/s", "C/s", "OTP/s", "ours / C", "met"], rows)
+  end
+
+  # What a contestant got done in both its turns of a round.
+  defp load_blocks(rates) do
+    for {{contestant, round}, turns} <- by(rates, &{&1.contestant, &1.round}) do
+      {:load, contestant, round, [turns |> Enum.map(& &1.rate) |> Enum.sum()]}
+    end
   end
 
   defp late(late) do
@@ -187,6 +205,8 @@ defmodule LinxNative.Bench.Report do
   defp csv(header, rows), do: Enum.map_join([[header] | rows], "\n", &Enum.join(&1, ",")) <> "\n"
 
   defp by(list, key), do: list |> Enum.group_by(key) |> Enum.sort()
+
+  defp met(_, nil), do: ""
   defp met({median, _, _}, target), do: if(rounded(median) <= target, do: "yes", else: "no")
 
   defp ratio({median, low, high}), do: "#{rounded(median)} (#{rounded(low)} to #{rounded(high)})"
