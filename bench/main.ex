@@ -13,7 +13,8 @@ defmodule LinxNative.Bench do
     Pairs,
     Place,
     Program,
-    Report
+    Report,
+    Requests
   }
 
   @full %{
@@ -29,13 +30,14 @@ defmodule LinxNative.Bench do
 
   @doc """
   Runs it. Arguments: `--quick`, and the folders of the programs, of the C libraries and for the results. With `--compare`
-  and the folder of earlier results it only compares.
+  and the folder of earlier results it only compares, with `--requests` it only measures `LinxNative.Conn`.
   """
   def main(args) do
     {options, []} =
       OptionParser.parse!(args,
         strict: [
           quick: :boolean,
+          requests: :boolean,
           compare: :string,
           programs: :string,
           reference: :string,
@@ -43,15 +45,17 @@ defmodule LinxNative.Bench do
         ]
       )
 
-    case options[:compare] do
-      nil -> measure(options)
-      earlier -> Compare.print(options[:results], earlier)
+    harness = Path.join(options[:programs], "linx_harness")
+
+    cond do
+      options[:compare] -> Compare.print(options[:results], options[:compare])
+      options[:requests] -> Requests.main(harness, options[:results])
+      true -> measure(harness, options)
     end
   end
 
-  defp measure(options) do
+  defp measure(harness, options) do
     scale = if options[:quick], do: @quick, else: @full
-    harness = Path.join(options[:programs], "linx_harness")
     floor = Path.join(options[:programs], "linx_floor")
     copies = Path.join(options[:results], "copies")
     File.mkdir_p!(copies)
