@@ -195,7 +195,8 @@ defmodule LinxNative.Conn.Requests do
     number = message.sequence
 
     case requests.pending do
-      _ when message.port_id != requests.port_id -> {:unknown, requests}
+      # Some answers of the kernel are to nobody: those of NETLINK_AUDIT.
+      _ when message.port_id not in [requests.port_id, 0] -> {:unknown, requests}
       %{^number => %{sent?: true, to: ^port_id} = request} -> answer(requests, request, message)
       _ -> late(requests, message)
     end

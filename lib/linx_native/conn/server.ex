@@ -141,13 +141,12 @@ defmodule LinxNative.Conn.Server do
         do: GenServer.reply(from, {:error, :closed})
   end
 
-  @impl true
-  def format_status(_reason, [_dictionary, state]) do
-    [
-      data: [
-        {~c"State", %{counters: state.counters, requests: length(Requests.all(state.requests))}}
-      ]
-    ]
+  # No @impl: a callback of OTP 25, which Elixir 1.14 does not know.
+  @doc false
+  def format_status(status) do
+    Map.replace_lazy(status, :state, fn state ->
+      %{counters: state.counters, pending: length(Requests.all(state.requests))}
+    end)
   end
 
   defp open(protocol, options) do
