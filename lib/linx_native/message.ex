@@ -15,6 +15,9 @@ defmodule LinxNative.Message do
 
   defstruct type: 0, flags: 0, sequence: 0, port_id: 0, body: <<>>
 
+  @typedoc "An unsigned 32-bit number."
+  @type u32 :: 0..0xFFFFFFFF
+
   @typedoc """
   A message.
 
@@ -29,8 +32,8 @@ defmodule LinxNative.Message do
   @type t :: %__MODULE__{
           type: 0..0xFFFF,
           flags: 0..0xFFFF,
-          sequence: 0..0xFFFF_FFFF,
-          port_id: 0..0xFFFF_FFFF,
+          sequence: u32,
+          port_id: u32,
           body: iodata
         }
 

@@ -43,15 +43,15 @@ defmodule LinxNative.Conn.Native do
   @doc """
   Opens a socket and binds it: `socket(2)` on a thread in that namespace, `bind(2)`.
 
-  `datagram` is the length in bytes of the longest datagram it will receive whole.
+  `datagram` is the length in bytes of the longest datagram it will receive whole, at most 16777216.
   """
   @spec open(:host | {:path, binary} | {:fd, integer}, protocol :: integer, datagram :: u32) ::
           {:ok, socket} | {:error, {stage :: atom, errno}} | {:error, :closed}
-  def open(netns, protocol, datagram), do: not_loaded([netns, protocol, datagram])
+  def open(_netns, _protocol, _datagram), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Closes it. The descriptor is closed when the calls on their way are done."
   @spec close(socket) :: :ok
-  def close(socket), do: not_loaded([socket])
+  def close(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc """
   Receives what there is, then sends each message to its port and receives again: `sendto(2)`, `recvmsg(2)`.
@@ -59,73 +59,70 @@ defmodule LinxNative.Conn.Native do
   `more` says that it stopped before all was received. The messages without an entry were not sent then.
   """
   @spec exchange(socket, [{port_id :: u32, binary}]) :: {[entry], more :: boolean} | failed
-  def exchange(socket, messages), do: not_loaded([socket, messages])
+  def exchange(_socket, _messages), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Receives what there is, on a normal scheduler: not while a dump is running, which the kernel continues in there."
   @spec receive(socket) :: {[entry], more :: boolean} | failed
-  def receive(socket), do: not_loaded([socket])
+  def receive(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Asks for one message `{:select, socket, reference, :ready_input}` when there is something to receive."
   @spec select(socket, reference) :: :ok | failed
-  def select(socket, reference), do: not_loaded([socket, reference])
+  def select(_socket, _reference), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Joins a multicast group, given by its number: `NETLINK_ADD_MEMBERSHIP`."
   @spec join(socket, group :: integer) :: :ok | failed
-  def join(socket, group), do: not_loaded([socket, group])
+  def join(_socket, _group), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`."
   @spec leave(socket, group :: integer) :: :ok | failed
-  def leave(socket, group), do: not_loaded([socket, group])
+  def leave(_socket, _group), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "The groups it is in: `NETLINK_LIST_MEMBERSHIPS`."
   @spec groups(socket) :: {:ok, [pos_integer]} | failed
-  def groups(socket), do: not_loaded([socket])
+  def groups(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "The port id: `getsockname(2)`."
   @spec port_id(socket) :: {:ok, u32} | failed
-  def port_id(socket), do: not_loaded([socket])
+  def port_id(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "How many datagrams the kernel has thrown away: `SO_MEMINFO`."
   @spec drops(socket) :: {:ok, u32} | failed
-  def drops(socket), do: not_loaded([socket])
+  def drops(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "The number of the descriptor, which stays the socket's."
   @spec descriptor(socket) :: {:ok, non_neg_integer} | failed
-  def descriptor(socket), do: not_loaded([socket])
+  def descriptor(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Attaches a program of `struct sock_filter`s: `SO_ATTACH_FILTER`."
   @spec attach_filter(socket, binary) :: :ok | failed
-  def attach_filter(socket, program), do: not_loaded([socket, program])
+  def attach_filter(_socket, _program), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Takes the program away: `SO_DETACH_FILTER`."
   @spec detach_filter(socket) :: :ok | failed
-  def detach_filter(socket), do: not_loaded([socket])
+  def detach_filter(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Sets an option of level `SOL_NETLINK` that is on or off."
   @spec set_flag(socket, flag, boolean) :: :ok | failed
-  def set_flag(socket, flag, on), do: not_loaded([socket, flag, on])
+  def set_flag(_socket, _flag, _on), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Whether an option is on."
   @spec flag(socket, flag) :: {:ok, boolean} | failed
-  def flag(socket, flag), do: not_loaded([socket, flag])
+  def flag(_socket, _flag), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Sets the size of a buffer: `SO_RCVBUFFORCE`, or where that is not allowed `SO_RCVBUF`."
   @spec set_buffer(socket, buffer, bytes :: u32) :: :ok | failed
-  def set_buffer(socket, buffer, bytes), do: not_loaded([socket, buffer, bytes])
+  def set_buffer(_socket, _buffer, _bytes), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "The size of a buffer, which is twice what was set."
   @spec buffer(socket, buffer) :: {:ok, non_neg_integer} | failed
-  def buffer(socket, buffer), do: not_loaded([socket, buffer])
+  def buffer(_socket, _buffer), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "The device and inode of its network namespace: `ioctl(SIOCGSKNS)`, `fstat(2)`."
   @spec netns(socket) :: {:ok, {non_neg_integer, non_neg_integer}} | failed
-  def netns(socket), do: not_loaded([socket])
+  def netns(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "The same of a descriptor of the VM."
   @spec netns_of_descriptor(integer) ::
           {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
-  def netns_of_descriptor(fd), do: not_loaded([fd])
-
-  @spec not_loaded([term]) :: no_return
-  defp not_loaded(_arguments), do: :erlang.nif_error(:nif_not_loaded)
+  def netns_of_descriptor(_fd), do: :erlang.nif_error(:nif_not_loaded)
 end

@@ -115,6 +115,7 @@ defmodule LinxNative.Conn.Options do
   defp check(:active, active), do: is_active(active)
   defp check(flag, on) when flag in @flags, do: is_boolean(on)
 
+  @spec refuse!(atom, term) :: no_return
   defp refuse!(name, value) do
     raise ArgumentError, "the option #{inspect(name)} cannot be #{inspect(value)}"
   end

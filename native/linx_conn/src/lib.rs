@@ -5,7 +5,7 @@ mod options;
 mod resource;
 
 use linx_core::connection::{Connection, Netns};
-use linx_core::{Errno, Error, identity};
+use linx_core::{Errno, Error, Stage, identity};
 use nif_entry::stage;
 use resource::{Closed, Handle, Socket};
 use rustler::types::atom::{error, ok};
@@ -18,9 +18,12 @@ mod atoms {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn open<'a>(env: Env<'a>, netns: Place<'a>, protocol: i32, buffer: u32) -> Term<'a> {
+fn open<'a>(env: Env<'a>, netns: Place<'a>, protocol: i32, longest: Longest) -> Term<'a> {
+    let Some(buffer) = longest.buffer() else {
+        return env.error_tuple((stage(Stage::Socket), libc::ENOMEM));
+    };
     match Connection::open(netns.0, protocol) {
-        Ok(connection) => match Socket::create(env, connection, buffer as usize) {
+        Ok(connection) => match Socket::create(env, connection, buffer) {
             Some(socket) => (ok(), socket).encode(env),
             // Killed meanwhile: nobody will see this answer.
             None => closed(env),
@@ -36,12 +39,8 @@ fn close(env: Env<'_>, socket: Handle<'_>) -> Atom {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn exchange<'a>(
-    env: Env<'a>,
-    socket: Handle<'a>,
-    messages: Vec<(u32, Binary<'a>)>,
-) -> NifResult<Term<'a>> {
-    Ok(run(env, &socket, &messages))
+fn exchange<'a>(env: Env<'a>, socket: Handle<'a>, messages: Messages<'a>) -> Term<'a> {
+    run(env, &socket, &messages.0)
 }
 
 /// The same without a message, on a normal scheduler: for what is there already.
@@ -169,6 +168,54 @@ impl<'a> Decoder<'a> for Place<'a> {
             Ok(Self(Netns::Path(value.decode::<Binary<'a>>()?.as_slice())))
         } else if kind == atoms::fd() {
             Ok(Self(Netns::Fd(value.decode()?)))
+        } else {
+            Err(rustler::Error::BadArg)
+        }
+    }
+}
+
+/// A list of ports and messages.
+struct Messages<'a>(Vec<(u32, Binary<'a>)>);
+
+impl<'a> Decoder<'a> for Messages<'a> {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        let mut messages = Vec::new();
+        let mut rest = term;
+        // Not as a `Vec`: rustler's iterator panics at the end of an improper list.
+        while let Ok((message, tail)) = rest.list_get_cell() {
+            messages.push(message.decode()?);
+            rest = tail;
+        }
+        if rest.is_empty_list() {
+            Ok(Self(messages))
+        } else {
+            Err(rustler::Error::BadArg)
+        }
+    }
+}
+
+/// The length of the longest datagram, in bytes.
+struct Longest(u32);
+
+impl Longest {
+    /// Longer ones than the kernel makes.
+    const MAX: u32 = 16 * 1024 * 1024;
+
+    /// `None` if there is no memory for it.
+    fn buffer(&self) -> Option<Vec<u8>> {
+        let length = self.0 as usize;
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(length).ok()?;
+        buffer.resize(length, 0);
+        Some(buffer)
+    }
+}
+
+impl<'a> Decoder<'a> for Longest {
+    fn decode(term: Term<'a>) -> NifResult<Self> {
+        let length: u32 = term.decode()?;
+        if length <= Self::MAX {
+            Ok(Self(length))
         } else {
             Err(rustler::Error::BadArg)
         }

@@ -51,18 +51,18 @@ impl Socket {
     /// Makes the term of a connection whose owner is the calling process. `None` if that was killed meanwhile: the
     /// connection is closed then.
     ///
-    /// `buffer` is the longest datagram it will receive whole, in bytes.
+    /// `buffer` is as long as the longest datagram it will receive whole.
     pub(crate) fn create<'a>(
         env: Env<'a>,
         connection: Connection,
-        buffer: usize,
+        buffer: Vec<u8>,
     ) -> Option<Term<'a>> {
         let socket = Self {
             state: Mutex::new(State {
                 connection: Some(Arc::new(connection)),
                 stopping: false,
             }),
-            buffer: Mutex::new(vec![0; buffer]),
+            buffer: Mutex::new(buffer),
         };
         // SAFETY: the type was registered when the library was loaded, and the size is that of what is written below.
         let memory =
