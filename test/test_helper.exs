@@ -13,10 +13,12 @@ Machine.snapshot()
 
 [release] = Regex.run(~r/\S+/, File.read!("/proc/sys/kernel/osrelease"))
 
+without = for tag <- Implementation.left_out(), do: " without the tests tagged :#{tag}"
+
 IO.puts(
-  "Implementation #{Implementation.current()}, Linux #{release}, " <>
+  "Implementation #{Implementation.current()}#{without}, Linux #{release}, " <>
     "OTP #{System.otp_release()}, Elixir #{System.version()}"
 )
 
 ExUnit.after_suite(&Departures.assert_all_seen!/1)
-ExUnit.start(capture_log: true, exclude: Requirements.left_out())
+ExUnit.start(capture_log: true, exclude: Requirements.left_out() ++ Implementation.left_out())

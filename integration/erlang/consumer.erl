@@ -1,4 +1,4 @@
-%% Calls both libraries from Erlang, on the namespaces of a process.
+%% Calls both drop-in libraries from Erlang, on the namespaces of a process.
 -module(consumer).
 -export([check/1]).
 

@@ -5,7 +5,7 @@ defmodule LinxNative.LibrariesTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Bare, Probe, ProbeLibrary}
+  alias LinxNative.Test.{Bare, Library, Probe, ProbeLibrary}
 
   @offers %{
     NetlinkSocket => """
@@ -53,24 +53,17 @@ defmodule LinxNative.LibrariesTest do
   describe "what a file offers" do
     test "just the functions of the contract, with their scheduling" do
       for {module, functions} <- @offers do
-        {output, 0} = Harness.run("entry", [Implementation.library_path(module)])
-
-        assert ["module " <> name, "nif 2." <> minor, offered] =
-                 String.split(output, "\n", parts: 3)
-
+        {name, minor, offered} = Library.offer(Implementation.library_path(module))
         assert name == Atom.to_string(module)
         assert offered == functions
         # A later one would not load into OTP 25.
-        assert String.to_integer(minor) <= 16
+        assert minor <= 16
       end
     end
 
     test "one symbol" do
       for module <- Implementation.modules() do
-        {output, 0} =
-          System.cmd("nm", ["-D", "--defined-only", Implementation.library_path(module)])
-
-        assert [_address, "T", "nif_init"] = String.split(output)
+        assert Library.exported(Implementation.library_path(module)) == ["nif_init"]
       end
     end
   end

@@ -17,7 +17,7 @@ defmodule LinxNative.PrebuiltTest do
   test "what was written can be read, by others too", %{folder: folder, written: written} do
     assert written == [Path.join(folder, @mount), Path.join(folder, @socket)]
     assert Enum.sort(File.ls!(folder)) == Enum.sort(["SHA256SUMS", @mount, @socket])
-    assert Prebuilt.read(folder, "0.1.0", @target) == {:ok, @libraries}
+    assert read(folder) == {:ok, @libraries}
 
     assert {said, 0} = System.cmd("sha256sum", ["--check", "SHA256SUMS"], cd: folder)
     assert said == "#{@mount}: OK\n#{@socket}: OK\n"
@@ -38,13 +38,21 @@ defmodule LinxNative.PrebuiltTest do
     Prebuilt.write!(folder, %{@libraries | "linx_mount" => "other"}, "0.1.0", "other-target")
     Prebuilt.write!(folder, %{@libraries | "linx_mount" => "later"}, "0.2.0", @target)
 
-    assert Prebuilt.read(folder, "0.1.0", @target) == {:ok, @libraries}
-    assert {:ok, %{"linx_mount" => "other"}} = Prebuilt.read(folder, "0.1.0", "other-target")
-    assert {:ok, %{"linx_mount" => "later"}} = Prebuilt.read(folder, "0.2.0", @target)
+    assert read(folder) == {:ok, @libraries}
+    assert {:ok, %{"linx_mount" => "other"}} = read(folder, "0.1.0", "other-target")
+    assert {:ok, %{"linx_mount" => "later"}} = read(folder, "0.2.0")
+  end
+
+  test "just the libraries that are asked for are read, and all of them", %{folder: folder} do
+    assert Prebuilt.read(folder, ["linx_mount"], "0.1.0", @target) ==
+             {:ok, Map.take(@libraries, ["linx_mount"])}
+
+    assert {:error, reason} = Prebuilt.read(folder, ["linx_mount", "other"], "0.1.0", @target)
+    assert reason =~ "does not list libother-v0.1.0-nif"
   end
 
   test "a target or version that is not there", %{folder: folder} do
-    assert {:error, reason} = Prebuilt.read(folder, "0.1.0", "aarch64-unknown-linux-gnu")
+    assert {:error, reason} = read(folder, "0.1.0", "aarch64-unknown-linux-gnu")
     assert reason =~ "does not list lib"
     assert reason =~ "-v0.1.0-nif-2.15-aarch64-unknown-linux-gnu.so.tar.gz, but #{@mount}"
     assert {:error, reason} = read(folder, "0.2.0")
@@ -78,5 +86,7 @@ defmodule LinxNative.PrebuiltTest do
     assert read("prebuilt") == {:error, "prebuilt is not an absolute path"}
   end
 
-  defp read(folder, version \\ "0.1.0"), do: Prebuilt.read(folder, version, @target)
+  defp read(folder, version \\ "0.1.0", target \\ @target) do
+    Prebuilt.read(folder, Map.keys(@libraries), version, target)
+  end
 end

@@ -22,7 +22,7 @@ defmodule LinxNative.SwapTest do
 
     assert Swap.swap(folder) == {:ok, :changed}
     swapped = files(folder)
-    assert Map.take(swapped, @names) == files(:code.priv_dir(:linx_native))
+    assert Map.take(swapped, @names) == ours()
     assert Map.keys(swapped) == Enum.sort(@names ++ @kept)
     for name <- @names, do: assert(swapped[name <> ".orig"] == originals[name])
 
@@ -43,7 +43,7 @@ defmodule LinxNative.SwapTest do
     [first, second] = Enum.map(@names, &Path.join(folder, &1))
     File.ln!(first, first <> ".orig")
     assert Swap.swap(folder) == {:ok, :changed}
-    assert Map.take(files(folder), @names) == files(:code.priv_dir(:linx_native))
+    assert Map.take(files(folder), @names) == ours()
 
     File.rename!(second <> ".orig", second)
     File.ln!(second, second <> ".orig")
@@ -116,6 +116,8 @@ defmodule LinxNative.SwapTest do
     assert reason =~ "is ours, but there is no #{folder}/linx_mount.so.orig"
     assert files(folder) == before
   end
+
+  defp ours, do: :linx_native |> :code.priv_dir() |> files() |> Map.take(@names)
 
   defp files(folder) do
     for name <- File.ls!(folder), into: %{}, do: {name, File.read!(Path.join(folder, name))}

@@ -26,6 +26,11 @@ defmodule LinxNative.Test.Implementation do
   end
 
   @doc """
+  The tags of tests that are about no code of the chosen one.
+  """
+  def left_out, do: if(current() == :c, do: [:conn], else: [])
+
+  @doc """
   The modules that have a library.
   """
   def modules, do: Map.keys(@libraries)

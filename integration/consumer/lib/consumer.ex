@@ -7,7 +7,7 @@ defmodule Consumer do
   alias Linx.Netlink.Socket.Native, as: NetlinkSocket
 
   @doc """
-  Uses both libraries on the namespaces of a process; raises if anything is not as it should be.
+  Uses both drop-in libraries on the namespaces of a process; raises if anything is not as it should be.
   """
   @spec check(pos_integer) :: :ok
   def check(pid) do

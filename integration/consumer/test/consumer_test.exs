@@ -11,13 +11,13 @@ defmodule ConsumerTest do
     {:ok, pid: String.to_integer(pid)}
   end
 
-  test "both libraries work from another application", %{pid: pid} do
+  test "both drop-in libraries work from another application", %{pid: pid} do
     assert Consumer.check(pid) == :ok
   end
 
   test "they are in the priv of their own application" do
     priv = :code.priv_dir(:linx_native)
-    assert Enum.sort(File.ls!(priv)) == ~w(linx_mount.so netlink_socket.so)
+    assert Enum.sort(File.ls!(priv)) == ~w(linx_conn.so linx_mount.so netlink_socket.so)
     refute File.exists?("priv")
   end
 

@@ -28,8 +28,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
   ## Where things go
 
   `netlink_socket.so`, `linx_mount.so` and `linx_conn.so` go to `priv` in the build folder
-  (`_build/ENV/lib/linx_native/priv`), never to the source tree. Each is written beside its place and renamed into it: to write into a library that a running VM
-  has mapped would crash that VM.
+  (`_build/ENV/lib/linx_native/priv`), never to the source tree. Each is written beside its place and renamed into it:
+  to write into a library that a running VM has mapped would crash that VM.
 
   Cargo's own files go to `native` in the same build folder, or to `CARGO_TARGET_DIR` if that is set. `mix clean`
   removes the first, but leaves the second alone: other projects may share it.

@@ -116,15 +116,23 @@ macro_rules! functions_of_the_vm {
 functions_of_the_vm! {
     enif_alloc
     enif_alloc_env
+    enif_alloc_resource
     enif_free
     enif_free_env
     enif_get_int
+    enif_get_list_cell
+    enif_get_resource
+    enif_get_tuple
     enif_get_uint
     enif_get_ulong
     enif_inspect_binary
     enif_inspect_iolist_as_binary
+    enif_is_atom
     enif_is_current_process_alive
+    enif_is_empty_list
     enif_is_exception
+    enif_is_list
+    enif_is_ref
     enif_make_atom
     enif_make_atom_len
     enif_make_badarg
@@ -132,12 +140,20 @@ functions_of_the_vm! {
     enif_make_copy
     enif_make_int
     enif_make_list_from_array
+    enif_make_new_binary
+    enif_make_resource
     enif_make_string
     enif_make_tuple
     enif_make_tuple_from_array
     enif_make_uint
+    enif_make_ulong
+    enif_monitor_process
+    enif_open_resource_type_x
     enif_raise_exception
+    enif_release_resource
     enif_schedule_nif
+    enif_select
+    enif_self
     enif_thread_create
     enif_thread_join
 }

@@ -35,3 +35,6 @@ pub fn of_descriptor(fd: RawFd) -> Result<(u64, u64), Errno> {
 fn is_socket(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
 }
+
+#[cfg(test)]
+mod tests;

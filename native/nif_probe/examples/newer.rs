@@ -8,7 +8,7 @@ use rustler::codegen_runtime::ErlNifEntry;
 /// The entry of every library of ours, but for the NIF version.
 #[unsafe(no_mangle)]
 pub extern "C" fn nif_init() -> *const ErlNifEntry {
-    let made = nif_entry::entry(|| c"Elixir.LinxNative.Test.Probe");
+    let made = nif_entry::entry(|| c"Elixir.LinxNative.Test.Probe", |_| true);
     // SAFETY: it was made just now, is not NULL then, and consists of integers and pointers to what lives for ever.
     let entry = unsafe { made.read() };
     Box::leak(Box::new(ErlNifEntry {

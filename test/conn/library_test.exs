@@ -1,0 +1,54 @@
+defmodule LinxNative.Conn.LibraryTest do
+  @moduledoc """
+  What the file of `LinxNative.Conn.Native` offers, and how it is to be mapped.
+  """
+
+  use ExUnit.Case, async: true
+
+  alias LinxNative.Loader
+  alias LinxNative.Test.Library
+
+  @moduletag :conn
+
+  @path "#{Loader.path("linx_conn")}.so"
+
+  @functions """
+  attach_filter/2 dirty_io
+  buffer/2 normal
+  close/1 normal
+  descriptor/1 normal
+  detach_filter/1 dirty_io
+  drops/1 normal
+  exchange/2 dirty_io
+  flag/2 normal
+  groups/1 dirty_io
+  join/2 dirty_io
+  leave/2 dirty_io
+  netns/1 normal
+  netns_of_descriptor/1 normal
+  open/3 dirty_io
+  port_id/1 normal
+  receive/1 normal
+  select/2 normal
+  set_buffer/3 dirty_io
+  set_flag/3 dirty_io
+  """
+
+  test "it offers its functions, with their scheduling, to any VM that loads the others" do
+    assert {"Elixir.LinxNative.Conn.Native", minor, @functions} = Library.offer(@path)
+    assert minor <= 16
+  end
+
+  test "one symbol" do
+    assert Library.exported(@path) == ["nif_init"]
+  end
+
+  test "it stays mapped, has all its symbols from the start, and nothing to write to that is run" do
+    headers = Library.headers(@path)
+    assert headers =~ "NODELETE"
+    assert headers =~ "BIND_NOW"
+    assert headers =~ "GNU_RELRO"
+    assert headers =~ ~r/GNU_STACK .* RW +0/
+    refute headers =~ ~r/LOAD .* RWE /
+  end
+end
