@@ -47,15 +47,14 @@ defmodule LinxNative.Conn.Inbox do
       wanted?(inbox) ->
         {:ok, deliver(inbox, item)}
 
+      item == {:error, :overrun} ->
+        {:ok, gap(inbox)}
+
       inbox.size + size <= inbox.room ->
         {:ok, keep(inbox, item, size)}
 
-      # It is told once, where the gap is.
-      :queue.peek_r(inbox.kept) == {:value, {{:error, :overrun}, 0}} ->
-        {:overrun, inbox}
-
       true ->
-        {:overrun, keep(inbox, {:error, :overrun}, 0)}
+        {:overrun, gap(inbox)}
     end
   end
 
@@ -81,6 +80,13 @@ defmodule LinxNative.Conn.Inbox do
   @doc "Those who wait."
   @spec waiting(t) :: [Caller.t()]
   def waiting(inbox), do: :queue.to_list(inbox.waiting)
+
+  # It is told once, where the gap is, so that any number of them takes no room.
+  defp gap(inbox) do
+    if :queue.peek_r(inbox.kept) == {:value, {{:error, :overrun}, 0}},
+      do: inbox,
+      else: keep(inbox, {:error, :overrun}, 0)
+  end
 
   defp keep(inbox, item, size) do
     %{inbox | kept: :queue.in({item, size}, inbox.kept), size: inbox.size + size}

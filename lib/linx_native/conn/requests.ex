@@ -216,6 +216,8 @@ defmodule LinxNative.Conn.Requests do
 
   defp answer(requests, request, %{type: type} = message) when type in [@error, @done] do
     kind = if type == @error, do: :error, else: :done
+    # The end of a dump may be all that says so.
+    request = interrupted(request, message)
     result = with :ok <- Error.outcome(message, kind), do: complete(request)
     {ended, requests} = ended(requests, request, message, result)
 
@@ -229,14 +231,17 @@ defmodule LinxNative.Conn.Requests do
   end
 
   defp answer(requests, request, message) do
-    interrupted? = request.interrupted? or Message.flag?(message, :dump_intr)
-    request = %{request | replies: [message | request.replies], interrupted?: interrupted?}
+    request = interrupted(%{request | replies: [message | request.replies]}, message)
 
     if request.ack? or Message.flag?(message, :multi) do
       {:taken, put_in(requests.pending[message.sequence], request)}
     else
       ended(requests, request, message, complete(request))
     end
+  end
+
+  defp interrupted(request, message) do
+    %{request | interrupted?: request.interrupted? or Message.flag?(message, :dump_intr)}
   end
 
   defp complete(%{interrupted?: true}), do: {:error, :dump_interrupted}

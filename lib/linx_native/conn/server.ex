@@ -358,10 +358,10 @@ defmodule LinxNative.Conn.Server do
   end
 
   # The messages of a datagram to one socket are all of one request.
-  defp damaged(state, 0, <<_::64, number::native-32, _::binary>>, reason) do
+  defp damaged(state, 0, <<_::64, number::native-32, _::binary>> = bytes, reason) do
     case Requests.give_up(state.requests, number) do
       {nil, _requests} ->
-        put(state, {:error, reason}, 0)
+        put(state, {:error, reason}, byte_size(bytes))
 
       {request, requests} ->
         Caller.reply(request.from, {:error, reason})
@@ -369,10 +369,10 @@ defmodule LinxNative.Conn.Server do
     end
   end
 
-  defp damaged(state, 0, _bytes, reason),
-    do: state |> fail_sent(reason) |> put({:error, reason}, 0)
+  defp damaged(state, 0, bytes, reason),
+    do: state |> fail_sent(reason) |> put({:error, reason}, byte_size(bytes))
 
-  defp damaged(state, _group, _bytes, reason), do: put(state, {:error, reason}, 0)
+  defp damaged(state, _group, bytes, reason), do: put(state, {:error, reason}, byte_size(bytes))
 
   defp put(state, item, size) do
     case Inbox.put(state.inbox, item, size) do
