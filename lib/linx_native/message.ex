@@ -15,8 +15,8 @@ defmodule LinxNative.Message do
 
   defstruct type: 0, flags: 0, sequence: 0, port_id: 0, body: <<>>
 
-  @typedoc "An unsigned 32-bit number."
-  @type u32 :: 0..0xFFFFFFFF
+  @typedoc "A number of 32 bits: a port id, a sequence number, a multicast group."
+  @type u32 :: 0..0xFFFF_FFFF
 
   @typedoc """
   A message.
