@@ -423,7 +423,7 @@ defmodule LinxNative.Conn.RequestsTest do
         for number <- 1..(2 * @remembered + 1), reduce: new() do
           requests ->
             requests = requests |> add(number) |> send_all() |> give_up(number)
-            assert MapSet.size(requests.late) <= @remembered
+            assert map_size(requests.late) <= @remembered
             assert {:late, _} = take(requests, message(@newlink, number))
             requests
         end

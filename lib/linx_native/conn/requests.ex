@@ -199,10 +199,11 @@ defmodule LinxNative.Conn.Requests do
           {{:ended, Message.u32(), request, result} | :taken | :late | :unknown, t}
   def take(requests, message, port_id) do
     number = message.sequence
+    # The kernel, whose port is 0, leaves out whom it answers in some protocols: in NETLINK_AUDIT.
+    to_us? = message.port_id == requests.port_id or {message.port_id, port_id} == {0, 0}
 
     case requests.pending do
-      # Some answers of the kernel are to nobody: those of NETLINK_AUDIT.
-      _ when message.port_id not in [requests.port_id, 0] -> {:unknown, requests}
+      _ when not to_us? -> {:unknown, requests}
       %{^number => %{sent?: true, to: ^port_id} = request} -> answer(requests, request, message)
       _ -> late(requests, message, port_id)
     end
