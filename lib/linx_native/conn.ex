@@ -226,10 +226,11 @@ defmodule LinxNative.Conn do
   A request that was given up may have been done all the same.
   """
   @spec request(t, Message.t(), keyword) :: {:ok, [Message.t()]} | {:error, reason}
-  def request(conn, %Message{} = message, options \\ []) do
+  def request(conn, %Message{flags: flags} = message, options \\ []) when is_integer(flags) do
     options = Keyword.validate!(options, timeout: 5000, ack: true, to: 0)
+    is_boolean(options[:ack]) || raise ArgumentError, "the option :ack is true or false"
     names = if options[:ack], do: [:request, :ack], else: [:request]
-    flags = message.flags ||| Message.flags(names)
+    flags = flags ||| Message.flags(names)
 
     request = %{
       to: port!(options[:to]),

@@ -20,7 +20,7 @@ defmodule LinxNative.Conn.Requests do
     waiting: :queue.new(),
     dumps: :queue.new(),
     dump: nil,
-    late: MapSet.new()
+    late: %{}
   ]
 
   @opaque t :: %__MODULE__{}
@@ -67,7 +67,7 @@ defmodule LinxNative.Conn.Requests do
   def number(%{next: number} = requests) do
     requests = %{requests | next: if(number == @max, do: 1, else: number + 1)}
 
-    if Map.has_key?(requests.pending, number) or number in requests.late,
+    if Map.has_key?(requests.pending, number) or Map.has_key?(requests.late, number),
       do: number(requests),
       else: {number, requests}
   end
@@ -131,7 +131,7 @@ defmodule LinxNative.Conn.Requests do
         {nil, requests}
 
       {%{sent?: true} = request, pending} ->
-        {request, remember(%{requests | pending: pending}, number)}
+        {request, remember(%{requests | pending: pending}, number, request)}
 
       {request, pending} ->
         {request, %{requests | pending: pending}}
@@ -147,6 +147,12 @@ defmodule LinxNative.Conn.Requests do
       {request, requests} = give_up(requests, number)
       {{number, request}, requests}
     end)
+  end
+
+  @doc "Whether what a port sends with this number is of the answer to a request."
+  @spec answers?(t, Message.u32(), Message.u32()) :: boolean
+  def answers?(requests, number, port_id) do
+    match?(%{^number => %{sent?: true, to: ^port_id}}, requests.pending)
   end
 
   @doc "All that have not ended."
@@ -198,7 +204,7 @@ defmodule LinxNative.Conn.Requests do
       # Some answers of the kernel are to nobody: those of NETLINK_AUDIT.
       _ when message.port_id not in [requests.port_id, 0] -> {:unknown, requests}
       %{^number => %{sent?: true, to: ^port_id} = request} -> answer(requests, request, message)
-      _ -> late(requests, message)
+      _ -> late(requests, message, port_id)
     end
   end
 
@@ -223,7 +229,7 @@ defmodule LinxNative.Conn.Requests do
 
     # Where several messages were the answer to what is no dump, the acknowledgement comes after them.
     late? = type == @done and request.ack? and not request.dump?
-    {ended, if(late?, do: remember(requests, message.sequence), else: requests)}
+    {ended, if(late?, do: remember(requests, message.sequence, request), else: requests)}
   end
 
   defp answer(requests, request, %{type: @data_lost} = message) do
@@ -252,9 +258,9 @@ defmodule LinxNative.Conn.Requests do
     {{:ended, number, request, result}, free_dump(requests, number)}
   end
 
-  defp late(requests, %{sequence: number, type: type}) do
+  defp late(requests, %{sequence: number, type: type}, port_id) do
     cond do
-      number not in requests.late -> {:unknown, requests}
+      requests.late[number] != port_id -> {:unknown, requests}
       type in [@error, @done] -> {:late, requests |> forget(number) |> free_dump(number)}
       true -> {:late, requests}
     end
@@ -279,12 +285,12 @@ defmodule LinxNative.Conn.Requests do
 
   defp next_dump(requests), do: requests
 
-  defp remember(requests, number) do
-    late = if MapSet.size(requests.late) < @remembered, do: requests.late, else: MapSet.new()
-    %{requests | late: MapSet.put(late, number)}
+  defp remember(requests, number, %{to: port_id}) do
+    late = if map_size(requests.late) < @remembered, do: requests.late, else: %{}
+    %{requests | late: Map.put(late, number, port_id)}
   end
 
-  defp forget(requests, number), do: %{requests | late: MapSet.delete(requests.late, number)}
+  defp forget(requests, number), do: %{requests | late: Map.delete(requests.late, number)}
 
   defp bytes(requests, number, request) do
     <<head::binary-size(8), _::64, body::binary>> = request.bytes

@@ -83,8 +83,9 @@ defmodule LinxNative.Conn.Server do
   end
 
   def handle_call({:recv, timeout}, from, state) do
-    inbox = Inbox.wait(state.inbox, Caller.watch(from, timeout))
-    {:noreply, watch(%{state | inbox: inbox})}
+    state = %{state | inbox: Inbox.wait(state.inbox, Caller.watch(from, timeout))}
+    # At once, not when the socket says that there is something: the timeout may be 0.
+    {:noreply, if(Inbox.wanted?(state.inbox), do: exchange(state), else: watch(state))}
   end
 
   def handle_call({:active, active}, {pid, _tag}, state) do
@@ -296,7 +297,9 @@ defmodule LinxNative.Conn.Server do
     state = state |> count(:datagrams) |> count(:bytes, length)
 
     if accepted?(state, port_id),
-      do: {state |> count(:truncated) |> damaged(group, bytes, {:truncated, length}), items},
+      do:
+        {state |> count(:truncated) |> damaged(port_id, group, bytes, {:truncated, length}),
+         items},
       else: {count(state, :foreign), items}
   end
 
@@ -333,7 +336,7 @@ defmodule LinxNative.Conn.Server do
           else: put(state, {:messages, unknown, origin}, byte_size(bytes))
 
       {:error, reason} ->
-        state |> count(:malformed) |> damaged(group, bytes, {:malformed, reason})
+        state |> count(:malformed) |> damaged(origin.port_id, group, bytes, {:malformed, reason})
     end
   end
 
@@ -357,22 +360,16 @@ defmodule LinxNative.Conn.Server do
     end
   end
 
-  # The messages of a datagram to one socket are all of one request.
-  defp damaged(state, 0, <<_::64, number::native-32, _::binary>> = bytes, reason) do
-    case Requests.give_up(state.requests, number) do
-      {nil, _requests} ->
-        put(state, {:error, reason}, byte_size(bytes))
-
-      {request, requests} ->
-        Caller.reply(request.from, {:error, reason})
-        %{state | requests: requests}
-    end
+  # The messages of a datagram to one socket are all of one request; of which one, only the port says that it went to.
+  defp damaged(state, port_id, 0, <<_::64, number::native-32, _::binary>> = bytes, reason) do
+    if Requests.answers?(state.requests, number, port_id),
+      do: fail(state, number, reason),
+      else: put(state, {:error, reason}, byte_size(bytes))
   end
 
-  defp damaged(state, 0, bytes, reason),
-    do: state |> fail_sent(reason) |> put({:error, reason}, byte_size(bytes))
-
-  defp damaged(state, _group, bytes, reason), do: put(state, {:error, reason}, byte_size(bytes))
+  defp damaged(state, _port_id, _group, bytes, reason) do
+    put(state, {:error, reason}, byte_size(bytes))
+  end
 
   defp put(state, item, size) do
     case Inbox.put(state.inbox, item, size) do
