@@ -3,10 +3,14 @@ defmodule LinxNative.Test.Soak do
   Calls of every kind, each undone again, from many processes. To be used in a peer.
   """
 
+  alias LinxNative.{Conn, Message}
+  alias LinxNative.Test.Implementation
+
   @netlink Linx.Netlink.Socket.Native
   @mount Linx.Mount.Native
 
   @bind 4096
+  @getlink 18
 
   @doc """
   Lets each of `callers` processes make all the calls `rounds` times, and returns how many calls that were.
@@ -25,7 +29,7 @@ defmodule LinxNative.Test.Soak do
 
   defp rounds(rounds, files, own) do
     File.mkdir_p!(own)
-    calls = sockets(files) ++ mounts(files, own) ++ failures(files, own)
+    calls = sockets(files) ++ connections(files) ++ mounts(files, own) ++ failures(files, own)
     for _ <- 1..rounds, {expected, call} <- calls, do: check(expected, call)
     rounds * length(calls)
   end
@@ -54,6 +58,27 @@ defmodule LinxNative.Test.Soak do
           {:ok, {@netlink, :close_fd, [:fd]}}
         ],
         do: call
+  end
+
+  # There is no C code for them.
+  defp connections(%{net: net}) do
+    if Implementation.current() == :rust,
+      do: [{:ok, {__MODULE__, :connection, [net]}}],
+      else: []
+  end
+
+  @doc """
+  A connection from its start to its end, with an answer, a refusal and a group.
+  """
+  def connection(net) do
+    {:ok, conn} = Conn.start_link(:route, netns: {:path, net})
+    dump = %Message{type: @getlink, flags: Message.flags([:dump]), body: <<0::128>>}
+    {:ok, [_ | _]} = Conn.request(conn, dump)
+    nothing = %Message{type: @getlink, body: <<0::32, 0x7FFFFFFF::native-32, 0::64>>}
+    {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, nothing)
+    :ok = Conn.join_group(conn, 1)
+    {:error, :timeout} = Conn.recv(conn, 0)
+    :ok = Conn.close(conn)
   end
 
   defp mounts(%{mnt: ns, pid: pidns}, own) do
