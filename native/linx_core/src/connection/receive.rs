@@ -7,9 +7,6 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, NetlinkAddr, RecvMsg, recv
 use super::Connection;
 use crate::error::{Errno, check};
 
-/// Room for the two control messages there are: a group and a namespace id, 4 bytes each.
-type Control = [u64; 2];
-
 /// What is known of a datagram that was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Datagram {
@@ -37,7 +34,8 @@ impl Connection {
     /// # Errors
     /// ENOBUFS: the kernel had to throw datagrams away since the last call. The socket goes on working.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Option<Datagram>, Errno> {
-        let mut control = nix::cmsg_space!(Control);
+        // The two control messages there are: a group and a namespace id.
+        let mut control = nix::cmsg_space!(u32, i32);
         let mut parts = [IoSliceMut::new(buffer)];
         // MSG_TRUNC as an argument: the length is that of the datagram, not of what fits.
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
