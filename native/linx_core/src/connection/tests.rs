@@ -256,10 +256,12 @@ fn an_event_of_another_namespace_says_its_number() {
     let (listener, there) = (open_in(&netns), open_in(&other));
     number(&open_in(&netns), &other, 7);
     listener.set(Flag::ListenAllNsid, true).unwrap();
+    listener.set(Flag::PacketInfo, true).unwrap();
     listener.join(1).unwrap();
 
     set_loopback(&there, true);
-    assert_eq!(receive(&listener).0.nsid, Some(7));
+    let event = receive(&listener).0;
+    assert_eq!((event.group, event.nsid), (RTNLGRP_LINK, Some(7)));
     set_loopback(&open_in(&netns), true);
     assert_eq!(receive(&listener).0.nsid, None);
 }
