@@ -2,8 +2,8 @@ defmodule LinxNative.Conn.Native do
   @moduledoc """
   The native functions of `LinxNative.Conn`; not for use by others.
 
-  A socket is a reference. Whoever opens it is its owner: it is closed by `close/1`, when the owner ends, and when no
-  process has the reference any more. It keeps its network namespace alive until then.
+  A socket is a reference. Whoever opens it is its owner: it is closed by `close/1`, when the owner ends, and, if it was
+  never watched by `select/2`, when no process has the reference any more. It keeps its network namespace alive until then.
 
   Those that may wait for a lock of the kernel run on a dirty I/O scheduler. Errors are numbers, see
   `LinxNative.Errno`.
@@ -56,7 +56,8 @@ defmodule LinxNative.Conn.Native do
   @doc """
   Receives what there is, then sends each message to its port and receives again: `sendto(2)`, `recvmsg(2)`.
 
-  `more` says that it stopped before all was received. The messages without an entry were not sent then.
+  `more` says that it stopped before all was received. The messages without an entry were not sent, then and after
+  `:failed`. While another process does the same, it is 16 (EBUSY).
   """
   @spec exchange(socket, [{port_id :: u32, binary}]) :: {[entry], more :: boolean} | failed
   def exchange(_socket, _messages), do: :erlang.nif_error(:nif_not_loaded)

@@ -5,9 +5,11 @@
 use linx_core::connection::{Connection, Datagram};
 use rustler::{Binary, Encoder, Env, NewBinary, Term};
 
-/// How much one call receives before it returns, so that its result stays small. Each entry counts as [`ENTRY`] bytes
+/// How many bytes one call receives before it returns, so that its result stays small; each entry counts as [`ENTRY`]
 /// more.
-const ROOM: usize = 256 * 1024;
+pub(crate) const ROOM: usize = 256 * 1024;
+/// The same for a call that is to be over soon.
+pub(crate) const ROOM_ON_NORMAL_SCHEDULER: usize = 64 * 1024;
 const ENTRY: usize = 256;
 
 mod atoms {
@@ -24,23 +26,33 @@ pub(crate) fn run<'a>(
     connection: &Connection,
     buffer: &mut [u8],
     messages: &[(u32, Binary<'a>)],
+    room: usize,
 ) -> Term<'a> {
     let mut exchange = Exchange {
         env,
         connection,
         buffer,
         entries: Vec::new(),
-        room: ROOM,
+        room,
     };
-    let mut more = exchange.receive_all();
+    let mut left = exchange.receive_all();
     for (port_id, message) in messages {
-        if more {
+        if left != Left::Nothing {
             break;
         }
         exchange.send(*port_id, message.as_slice());
-        more = exchange.receive_all();
+        left = exchange.receive_all();
     }
-    (exchange.entries, more).encode(env)
+    (exchange.entries, left == Left::More).encode(env)
+}
+
+/// What is left to be received.
+#[derive(PartialEq)]
+enum Left {
+    Nothing,
+    More,
+    /// It cannot be received now.
+    Unknown,
 }
 
 struct Exchange<'a, 'b> {
@@ -57,31 +69,29 @@ impl<'a> Exchange<'a, '_> {
             Ok(()) => atoms::sent().encode(self.env),
             Err(errno) => (atoms::refused(), errno.raw()).encode(self.env),
         };
-        self.entries.push(entry);
+        self.add(entry, 0);
     }
 
-    /// Whether there may be more than there was room for.
-    fn receive_all(&mut self) -> bool {
+    fn receive_all(&mut self) -> Left {
         while self.room > 0 {
-            let entry = match self.connection.receive(self.buffer) {
-                Ok(None) => return false,
+            match self.connection.receive(self.buffer) {
+                Ok(None) => return Left::Nothing,
                 Ok(Some(datagram)) => self.received(&datagram),
-                Err(errno) if errno.raw() == libc::ENOBUFS => atoms::overrun().encode(self.env),
-                Err(errno) => {
-                    self.entries
-                        .push((atoms::failed(), errno.raw()).encode(self.env));
-                    return false;
+                Err(errno) if errno.raw() == libc::ENOBUFS => {
+                    self.add(atoms::overrun().encode(self.env), 0);
                 }
-            };
-            self.entries.push(entry);
-            self.room = self.room.saturating_sub(ENTRY);
+                Err(errno) => {
+                    self.add((atoms::failed(), errno.raw()).encode(self.env), 0);
+                    return Left::Unknown;
+                }
+            }
         }
-        true
+        Left::More
     }
 
     /// `{:datagram, port_id, group, nsid, bytes}`; of one that is longer than the buffer what is there of it, and
     /// `:truncated` with its whole length.
-    fn received(&mut self, datagram: &Datagram) -> Term<'a> {
+    fn received(&mut self, datagram: &Datagram) {
         let Datagram {
             port_id,
             group,
@@ -90,15 +100,20 @@ impl<'a> Exchange<'a, '_> {
         } = *datagram;
         let whole = self.buffer.get(..length);
         let received = whole.unwrap_or(self.buffer);
-        self.room = self.room.saturating_sub(received.len());
-
         let mut bytes = NewBinary::new(self.env, received.len());
         bytes.as_mut_slice().copy_from_slice(received);
+        let size = received.len();
         let bytes = Binary::from(bytes);
-        if whole.is_some() {
+        let entry = if whole.is_some() {
             (atoms::datagram(), port_id, group, nsid, bytes).encode(self.env)
         } else {
             (atoms::truncated(), port_id, group, nsid, bytes, length).encode(self.env)
-        }
+        };
+        self.add(entry, size);
+    }
+
+    fn add(&mut self, entry: Term<'a>, size: usize) {
+        self.entries.push(entry);
+        self.room = self.room.saturating_sub(size.saturating_add(ENTRY));
     }
 }

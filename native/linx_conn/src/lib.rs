@@ -40,20 +40,28 @@ fn close(env: Env<'_>, socket: Handle<'_>) -> Atom {
 
 #[rustler::nif(schedule = "DirtyIo")]
 fn exchange<'a>(env: Env<'a>, socket: Handle<'a>, messages: Messages<'a>) -> Term<'a> {
-    run(env, &socket, &messages.0)
+    run(env, &socket, &messages.0, exchange::ROOM)
 }
 
 /// The same without a message, on a normal scheduler: for what is there already.
 #[rustler::nif]
 fn receive<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
-    run(env, &socket, &[])
+    run(env, &socket, &[], exchange::ROOM_ON_NORMAL_SCHEDULER)
 }
 
-fn run<'a>(env: Env<'a>, socket: &Handle<'a>, messages: &[(u32, Binary<'a>)]) -> Term<'a> {
-    match socket.connection() {
-        Ok(connection) => exchange::run(env, &connection, &mut socket.buffer(), messages),
-        Err(Closed) => closed(env),
-    }
+fn run<'a>(
+    env: Env<'a>,
+    socket: &Handle<'a>,
+    messages: &[(u32, Binary<'a>)],
+    room: usize,
+) -> Term<'a> {
+    let Ok(connection) = socket.connection() else {
+        return closed(env);
+    };
+    let Some(mut buffer) = socket.buffer() else {
+        return env.error_tuple(libc::EBUSY);
+    };
+    exchange::run(env, &connection, &mut buffer, messages, room)
 }
 
 #[rustler::nif]

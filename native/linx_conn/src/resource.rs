@@ -1,7 +1,7 @@
 //! The socket as a term: a resource of the VM that owns the connection.
 //!
-//! Whoever opened it is its owner. The socket is closed by [`Socket::close`], when the owner ends, however it does, and
-//! when no process has the term any more: whichever is first.
+//! Whoever opened it is its owner. The socket is closed by [`Handle::close`], when the owner ends, however it does, and
+//! when no process has the term any more, whichever is first; once it was watched, the VM itself has the term.
 //!
 //! rustler's resources have no `stop` callback, without which a descriptor that the VM watches cannot be closed, so this
 //! one is made by hand.
@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use linx_core::connection::Connection;
 use rustler::sys::{
@@ -145,10 +145,15 @@ impl Handle<'_> {
         }
     }
 
-    /// Where datagrams are received. Only the owner receives, so nobody waits for it.
-    pub(crate) fn buffer(&self) -> MutexGuard<'_, Vec<u8>> {
-        // What is left in it is overwritten.
-        self.0.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Where datagrams are received. `None` while another call receives: only the owner is to do that, and a scheduler
+    /// must not wait.
+    pub(crate) fn buffer(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
+        match self.0.buffer.try_lock() {
+            Ok(buffer) => Some(buffer),
+            // What is left in it is overwritten.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Has the VM tell the calling process once, by `{:select, socket, reference, :ready_input}`, when there is something

@@ -1,7 +1,7 @@
 //! Netlink sockets in other network namespaces, and mounts in other mount namespaces.
 //!
 //! There is no BEAM in this crate: it takes C strings and integers, returns [`OwnedFd`](std::os::fd::OwnedFd)s and
-//! [`Error`]s, and can be used and tested from Rust alone. It owns every system call of the two NIF libraries, and all
+//! [`Error`]s, and can be used and tested from Rust alone. It owns every system call of the NIF libraries, and all
 //! `unsafe` of them.
 //!
 //! * [`netlink`]: a socket in another network namespace.

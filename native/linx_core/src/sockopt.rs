@@ -76,18 +76,13 @@ pub(crate) fn get_words(
 
 /// `SO_ATTACH_FILTER` with a program of whole instructions.
 pub(crate) fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno> {
-    let instructions: Vec<libc::sock_filter> = program
-        .as_chunks::<INSTRUCTION>()
-        .0
-        .iter()
-        .map(instruction)
-        .collect();
+    let (instructions, []) = program.as_chunks::<INSTRUCTION>() else {
+        return Err(Errno::from_raw(libc::EINVAL));
+    };
     let Ok(len) = u16::try_from(instructions.len()) else {
         return Err(Errno::from_raw(libc::EINVAL));
     };
-    if !program.len().is_multiple_of(INSTRUCTION) {
-        return Err(Errno::from_raw(libc::EINVAL));
-    }
+    let instructions: Vec<libc::sock_filter> = instructions.iter().map(instruction).collect();
     let program = libc::sock_fprog {
         len,
         // The kernel copies it, and does not write to it.

@@ -123,8 +123,12 @@ impl Connection {
     /// doubles it, for what it adds to each datagram.
     ///
     /// # Errors
-    /// The errno of `setsockopt(2)`.
+    /// EINVAL: more than a C `int` holds. The errno of `setsockopt(2)`.
     pub fn set_buffer(&self, buffer: Buffer, bytes: usize) -> Result<(), Errno> {
+        // nix would cut it.
+        if c_int::try_from(bytes).is_err() {
+            return Err(Errno::from_raw(libc::EINVAL));
+        }
         let forced = check(match buffer {
             Buffer::Read => setsockopt(self, sockopt::RcvBufForce, &bytes),
             Buffer::Write => setsockopt(self, sockopt::SndBufForce, &bytes),
@@ -152,7 +156,8 @@ impl Connection {
     /// Attaches a classic BPF program, in place of the one there may be: `struct sock_filter`s, 8 bytes each.
     ///
     /// # Errors
-    /// EINVAL: no program, too long (4096 instructions), not whole, or refused by the kernel's checks.
+    /// EINVAL: no program, too long (4096 instructions), not whole, or refused by the kernel's checks. ENOMEM: more than
+    /// the system lets a socket have (`net.core.optmem_max`), for which the program it replaces counts as well.
     pub fn attach_filter(&self, program: &[u8]) -> Result<(), Errno> {
         raw::attach_filter(self.as_fd(), program)
     }
