@@ -202,6 +202,12 @@ defmodule LinxNative.Conn.RequestsTest do
       {{:ended, 2, %{from: :b}, {:ok, [^b]}}, _requests} = take(requests, ack.(2))
     end
 
+    test "of the kernel may name no port" do
+      requests = new() |> add(:a) |> send_all()
+      message = %{message(@error, 1, <<0::32>>) | port_id: 0}
+      assert {{:ended, 1, _, {:ok, []}}, _} = take(requests, message)
+    end
+
     test "is not a NOOP" do
       requests = new() |> add(:a) |> add(:b, ack?: false) |> send_all()
       requests = taken(requests, [message(@noop, 1, "x"), message(@noop, 2, "x")])
@@ -241,7 +247,7 @@ defmodule LinxNative.Conn.RequestsTest do
     end
 
     test "with another port id", %{requests: requests} do
-      for port_id <- [0, @port_id + 1, 7] do
+      for port_id <- [@port_id + 1, 7, @max] do
         message = %{message(@error, 100, <<0::32>>) | port_id: port_id}
         assert {:unknown, ^requests} = Requests.take(requests, message, 7)
       end

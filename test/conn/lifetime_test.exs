@@ -1,0 +1,430 @@
+defmodule LinxNative.Conn.LifetimeTest do
+  @moduledoc """
+  However a connection ends, its descriptor is closed, and so its namespace goes when nothing else is in there.
+  """
+
+  use LinxNative.Test.Case
+
+  import ExUnit.CaptureLog
+
+  alias LinxNative.{Conn, Message}
+  alias LinxNative.Conn.Filter
+  alias LinxNative.Test.{Kills, Links}
+
+  @moduletag :conn
+
+  @starts 1_000
+  @kills 1_000
+  @seed {2026, 11, 24}
+
+  # What is loaded and started on first use is not the test's.
+  setup_all do
+    {:ok, conn} = Conn.start_link(:route)
+    {:ok, _links} = Conn.request(conn, Links.dump())
+    Conn.close(conn)
+  end
+
+  describe "the descriptor" do
+    test "is a socket that programs do not inherit, until it is closed" do
+      {:ok, conn} = Conn.start_link(:route)
+      {:ok, fd} = Conn.descriptor(conn)
+      assert {"socket:" <> _, :close_on_exec} = Machine.descriptors()[fd]
+      :ok = Conn.close(conn)
+      assert gone?(fd)
+    end
+
+    test "is one for each connection, whatever namespace it is in" do
+      container = Container.start([:net])
+      path = Container.ns_path(container, :net)
+      file = File.open!(path)
+      before = Machine.descriptors()
+
+      conns =
+        for netns <- [:host, {:pid, container.pid}, {:path, path}] do
+          {:ok, conn} = Conn.start_link(:route, netns: netns)
+          conn
+        end
+
+      fds = Enum.map(conns, &elem(Conn.descriptor(&1), 1))
+      new = Map.drop(Machine.descriptors(), Map.keys(before))
+      assert new |> Map.keys() |> Enum.sort() == Enum.sort(fds)
+      Enum.each(conns, &Conn.close/1)
+      assert descriptors?(before)
+      File.close(file)
+    end
+
+    test "is closed also while the VM watches it" do
+      for prepare <- [
+            &Conn.active(&1, true),
+            &Conn.active(&1, :once),
+            &Conn.recv(&1, 0),
+            fn _ -> :ok end
+          ] do
+        {:ok, conn} = Conn.start_link(:route, groups: [1])
+        {:ok, fd} = Conn.descriptor(conn)
+        prepare.(conn)
+        :ok = Conn.close(conn)
+        assert gone?(fd)
+      end
+    end
+  end
+
+  describe "the namespace of a container that is over goes" do
+    setup do
+      witness = Container.start([:net])
+      {:ok, watcher} = Conn.start_link(:route, netns: {:pid, witness.pid})
+      %{witness: witness, watcher: watcher}
+    end
+
+    test "however the connection ends", context do
+      for {name, ending} <- [
+            close: &Conn.close(&1.conn),
+            stop: &GenServer.stop(&1.conn, :shutdown),
+            kill: &Process.exit(&1.conn, :kill),
+            crash:
+              &capture_log(fn -> end_of(&1.conn, fn conn -> GenServer.cast(conn, :no) end) end),
+            starter_normal: &send(&1.starter, :normal),
+            starter_boom: &send(&1.starter, {:shutdown, :boom}),
+            starter_kill: &Process.exit(&1.starter, :kill)
+          ] do
+        container = container(context, "ending")
+        started = start_elsewhere(netns: {:pid, container.pid})
+        {:ok, fd} = Conn.descriptor(started.conn)
+        Container.stop(container)
+
+        # It is there as long as the connection is.
+        assert {:ok, [_lo, _peer]} = Conn.request(started.conn, Links.dump())
+        assert {name, true} == {name, linked?(context, "ending")}
+
+        monitor = Process.monitor(started.conn)
+        ending.(started)
+        assert_receive {:DOWN, ^monitor, :process, _, _}, 5_000
+        assert {name, true} == {name, gone?(fd)}
+        assert {name, true} == {name, namespace_gone?(context, "ending")}
+        Process.exit(started.starter, :kill)
+      end
+    end
+
+    test "after #{@starts} starts and stops", context do
+      container = container(context, "starts")
+      path = Container.ns_path(container, :net)
+      before = Machine.descriptors()
+
+      for n <- 1..@starts do
+        {:ok, conn} = Conn.start_link(:route, netns: {:path, path}, groups: [1])
+        if rem(n, 4) == 0, do: {:ok, [_ | _]} = Conn.request(conn, Links.dump())
+        if rem(n, 4) == 1, do: :ok = Conn.active(conn, true)
+        if rem(n, 4) == 2, do: {:error, :timeout} = Conn.recv(conn, 0)
+        :ok = Conn.close(conn)
+      end
+
+      assert descriptors?(before)
+      Container.stop(container)
+      assert namespace_gone?(context, "starts")
+    end
+
+    test "after #{@kills} callers were killed at random moments", context do
+      container = container(context, "kills")
+      before = Machine.descriptors()
+      {:ok, shared} = Conn.start_link(:route, netns: {:pid, container.pid})
+
+      steps = [
+        :start,
+        :dump,
+        :join,
+        :receive,
+        :get,
+        :active,
+        :restart,
+        :dump,
+        :shared_dump,
+        :shared_get,
+        :shared_receive,
+        :leave,
+        :close,
+        :shared_active,
+        :restart
+      ]
+
+      calls = for step <- steps, do: {__MODULE__, :step, [step, shared, container.pid]}
+      begun = Kills.run(calls, @kills, @seed)
+      IO.puts("\n#{@kills} callers killed in #{begun} steps, seed #{inspect(@seed)}")
+
+      # Of those that were killed nothing waits any more, and others are answered.
+      assert Await.until(fn -> Conn.info(shared).pending == 0 end)
+      assert {:ok, [_lo, _peer]} = Conn.request(shared, Links.dump())
+      Conn.close(shared)
+      assert descriptors?(before)
+      Container.stop(container)
+      assert namespace_gone?(context, "kills")
+    end
+  end
+
+  describe "a start that fails" do
+    setup do
+      # More than a socket may have of filters (net.core.optmem_max): the kernel's own instructions are more.
+      huge = List.duplicate({0x3C, 0, 0, 0}, 4_095) ++ [Filter.return(1)]
+
+      failing = [
+        {[netns: {:path, "/proc/self/ns/nothing"}], {:open, :enoent}},
+        {[netns: {:path, "a\0b"}], {:open, :einval}},
+        {[netns: {:pid, 0x3FFFFFFF}], {:open, :enoent}},
+        {[netns: {:fd, 0x7FFFFFFF}], {:open, :ebadf}},
+        {[netns: {:path, "/proc/self/ns/mnt"}], {:setns, :einval}},
+        {[groups: [1, 0x7FFFFFFF]], {{:group, 0x7FFFFFFF}, :einval}},
+        {[filter: huge], {:filter, :enomem}}
+      ]
+
+      %{failing: failing}
+    end
+
+    test "says at which stage", %{failing: failing} do
+      for {options, reason} <- failing do
+        assert {options, Conn.start_link(:route, options)} == {options, {:error, reason}}
+      end
+
+      assert Conn.start_link(31) == {:error, {:socket, :eprotonosupport}}
+    end
+
+    test "leaves nothing", %{failing: failing} do
+      before = Machine.descriptors()
+      for {options, _} <- failing, do: {:error, _} = Conn.start_link(:route, options)
+      assert descriptors?(before)
+    end
+
+    test "does not end its caller, tells it nothing besides, and writes no log", %{
+      failing: failing
+    } do
+      log =
+        capture_log(fn ->
+          for {options, reason} <- failing, trap? <- [true, false] do
+            caller =
+              Task.async(fn ->
+                Process.flag(:trap_exit, trap?)
+                answer = Conn.start_link(:route, options)
+                {answer, Process.info(self(), [:links, :messages])}
+              end)
+
+            test = self()
+            answer = {:error, reason}
+            assert {^answer, [links: [^test], messages: []]} = Task.await(caller)
+          end
+        end)
+
+      assert log == ""
+    end
+
+    test "does not give a name away" do
+      for _ <- 1..2 do
+        options = [netns: {:path, "/no"}, name: __MODULE__]
+        assert Conn.start_link(:route, options) == {:error, {:open, :enoent}}
+      end
+
+      {:ok, conn} = Conn.start_link(:route, name: __MODULE__)
+      assert Conn.start_link(:route, name: __MODULE__) == {:error, {:already_started, conn}}
+      assert %{port_id: _} = Conn.info(__MODULE__)
+      Conn.close(__MODULE__)
+    end
+
+    test "for want of descriptors leaves nothing" do
+      vm = Vm.start()
+      before = settled(vm)
+      options = [netns: {:path, "/proc/self/ns/net"}]
+      start = &Vm.call(vm, Descriptors, :with_only, [&1, Conn, :start_link, [:route, options]])
+
+      assert start.(0) == {:error, {:open, :emfile}}
+      assert start.(1) == {:error, {:socket, :emfile}}
+      assert {:ok, _} = start.(2)
+      assert Vm.call(vm, Machine, :changes, [before]) == []
+    end
+
+    @tag :machine_root
+    test "for want of permission leaves nothing" do
+      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
+      vm = Vm.start(wrap: user)
+      before = settled(vm)
+      start = &Vm.call(vm, Conn, :start_link, [:route, &1])
+
+      assert start.(netns: {:path, "/proc/self/ns/net"}) == {:error, {:setns, :eperm}}
+      assert start.(netns: {:pid, 1}) == {:error, {:open, :eacces}}
+      assert start.(listen_all_nsid: true) == {:error, {:listen_all_nsid, :eperm}}
+      assert Vm.call(vm, Machine, :changes, [before]) == []
+    end
+  end
+
+  # Loads what a start takes, and what one takes that fails. The connection ends with the process that calls there.
+  defp settled(vm) do
+    before = Vm.call(vm, Machine, :descriptors, [])
+    {:ok, _} = Vm.call(vm, Conn, :start_link, [:route])
+    {:error, _} = Vm.call(vm, Conn, :start_link, [:route, [netns: {:path, "/no"}]])
+    assert Await.until(fn -> Vm.call(vm, Machine, :descriptors, []) == before end)
+    Vm.call(vm, Machine, :snapshot, [])
+  end
+
+  describe "a supervisor" do
+    test "starts it again, in the same namespace and with the same name" do
+      container = Container.start([:net])
+      Container.sh!(container, "ip link add marker type bridge")
+      options = [netns: {:pid, container.pid}, name: __MODULE__, groups: [1]]
+
+      {:ok, supervisor} =
+        Supervisor.start_link([{Conn, {:route, options}}], strategy: :one_for_one)
+
+      for _ <- 1..3 do
+        first = Process.whereis(__MODULE__)
+        Process.exit(first, :kill)
+        assert Await.until(fn -> Process.whereis(__MODULE__) not in [first, nil] end)
+        assert {:ok, [_marker]} = Conn.request(__MODULE__, Links.get("marker"))
+        assert %{groups: [1]} = Conn.info(__MODULE__)
+      end
+
+      :ok = Supervisor.stop(supervisor)
+      assert Conn.info(__MODULE__) == {:error, :closed}
+    end
+
+    test "is told why it does not start" do
+      child = {Conn, {:route, netns: {:path, "/no"}}}
+      Process.flag(:trap_exit, true)
+
+      assert {:error, {:shutdown, {:failed_to_start_child, {Conn, :route}, {:open, :enoent}}}} =
+               Supervisor.start_link([child], strategy: :one_for_one)
+    end
+  end
+
+  describe "close/1" do
+    test "ends those who wait for events" do
+      {:ok, conn} = Conn.start_link(:route, groups: [1])
+      waiting = for _ <- 1..3, do: Task.async(fn -> Conn.recv(conn) end)
+      assert Await.until(fn -> Enum.all?(waiting, &calls?(&1.pid)) end)
+      :ok = Conn.close(conn)
+      assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 3)
+    end
+
+    test "ends those who wait for an answer" do
+      {:ok, silent} = Conn.start_link(:usersock)
+      {:ok, conn} = Conn.start_link(:usersock)
+      to = Conn.info(silent).port_id
+
+      # The second dump waits for the first one.
+      requests = for flags <- [0, 0, 0x300, 0x300], do: %Message{type: 20, flags: flags}
+
+      waiting =
+        for request <- requests do
+          Task.async(fn -> Conn.request(conn, request, to: to, timeout: :infinity) end)
+        end
+
+      assert Await.until(fn -> Conn.info(conn).pending == 4 end)
+      :ok = Conn.close(conn)
+      assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 4)
+      Conn.close(silent)
+    end
+
+    test "ends those who wait also when it is the connection that is killed" do
+      %{conn: conn, starter: starter} = start_elsewhere([])
+      waiting = Task.async(fn -> Conn.recv(conn) end)
+      assert Await.until(fn -> calls?(waiting.pid) end)
+      Process.exit(conn, :kill)
+      assert Task.await(waiting) == {:error, :closed}
+      Process.exit(starter, :kill)
+    end
+
+    test "is :ok again, and nothing else is" do
+      {:ok, conn} = Conn.start_link(:route)
+      for _ <- 1..3, do: assert(Conn.close(conn) == :ok)
+
+      for call <- [
+            &Conn.request(&1, Links.dump()),
+            &Conn.send(&1, Links.dump()),
+            &Conn.recv(&1, 0),
+            &Conn.active(&1, true),
+            &Conn.join_group(&1, 1),
+            &Conn.leave_group(&1, 1),
+            &Conn.set_option(&1, :ext_ack, true),
+            &Conn.get_option(&1, :read_buffer),
+            &Conn.attach_filter(&1, [Filter.return(1)]),
+            &Conn.detach_filter/1,
+            &Conn.descriptor/1,
+            &Conn.netns/1,
+            &Conn.info/1
+          ] do
+        assert call.(conn) == {:error, :closed}
+      end
+    end
+
+    test "by many at once is :ok for all" do
+      for _ <- 1..20 do
+        {:ok, conn} = Conn.start_link(:route)
+        closing = for _ <- 1..4, do: Task.async(fn -> Conn.close(conn) end)
+        assert Task.await_many(closing) == [:ok, :ok, :ok, :ok]
+      end
+    end
+  end
+
+  # For `Kills`: a caller has a connection of its own, if it came to start one, and one that it shares with all others.
+  def step(:start, _shared, pid), do: Process.put(:conn, start(pid))
+  def step(:restart, _shared, pid), do: own(&{Conn.close(&1), Process.put(:conn, start(pid))})
+  def step(:dump, _shared, _pid), do: own(&Conn.request(&1, Links.dump()))
+  def step(:get, _shared, _pid), do: own(&Conn.request(&1, Links.get(1)))
+  def step(:join, _shared, _pid), do: own(&Conn.join_group(&1, 1))
+  def step(:leave, _shared, _pid), do: own(&Conn.leave_group(&1, 1))
+  def step(:receive, _shared, _pid), do: own(&Conn.recv(&1, 1))
+  def step(:active, _shared, _pid), do: own(&Conn.active(&1, true))
+  def step(:close, _shared, _pid), do: own(&{Conn.close(&1), Process.delete(:conn)})
+  def step(:shared_dump, shared, _pid), do: Conn.request(shared, Links.dump())
+  def step(:shared_get, shared, _pid), do: Conn.request(shared, Links.get(1))
+  def step(:shared_receive, shared, _pid), do: Conn.recv(shared, 1)
+  def step(:shared_active, shared, _pid), do: Conn.active(shared, true)
+
+  defp start(pid) do
+    {:ok, conn} = Conn.start_link(:route, netns: {:pid, pid}, groups: [1, 5])
+    conn
+  end
+
+  defp own(call) do
+    with conn when conn != nil <- Process.get(:conn), do: call.(conn)
+  end
+
+  # One that the test is not linked to, and the process that started it.
+  defp start_elsewhere(options) do
+    test = self()
+
+    starter =
+      spawn(fn ->
+        send(test, {self(), Conn.start_link(:route, options)})
+        receive(do: (reason -> exit(reason)))
+      end)
+
+    receive do
+      {^starter, {:ok, conn}} -> %{starter: starter, conn: conn}
+    end
+  end
+
+  defp end_of(conn, ending) do
+    monitor = Process.monitor(conn)
+    ending.(conn)
+    assert_receive {:DOWN, ^monitor, :process, _, _}, 5_000
+  end
+
+  # A pair of links goes with the namespace of one of the two.
+  defp container(%{witness: witness}, name) do
+    container = Container.start([:net])
+    Container.sh!(witness, "ip link add #{name} type veth peer name peer netns #{container.pid}")
+    container
+  end
+
+  defp linked?(%{watcher: watcher}, name) do
+    match?({:ok, [_link]}, Conn.request(watcher, Links.get(name)))
+  end
+
+  defp namespace_gone?(context, name), do: Await.until(fn -> not linked?(context, name) end)
+
+  defp gone?(fd), do: Await.until(fn -> not is_map_key(Machine.descriptors(), fd) end)
+
+  defp descriptors?(before), do: Await.until(fn -> Machine.descriptors() == before end)
+
+  # It has made its call, and waits.
+  defp calls?(pid) do
+    Process.info(pid, [:status, :current_function]) ==
+      [status: :waiting, current_function: {:gen, :do_call, 4}]
+  end
+end
