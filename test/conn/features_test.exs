@@ -262,6 +262,15 @@ defmodule LinxNative.Conn.FeaturesTest do
       assert_receive {:netlink_passive, ^conn}, @patience
       assert {Link.name(one), Link.name(two)} == {"one", "two"}
     end
+
+    test "the option :active has them sent to the subscriber, without another call" do
+      container = container()
+      options = [groups: [1], active: true, subscriber: self()]
+      conn = open!(:route, [netns: {:pid, container.pid}] ++ options)
+      Container.sh!(container, "ip link add marker type bridge")
+      assert_receive {:netlink, ^conn, [message], _origin}, @patience
+      assert Link.event(message) == {:new, "marker"}
+    end
   end
 
   describe "`Validate`" do

@@ -58,7 +58,7 @@ defmodule LinxNative.Conn.Server do
         packet_info: options.packet_info
       }
 
-      {:ok, activate(state, options.subscriber, options.active)}
+      {:ok, state |> activate(options.subscriber, options.active) |> watch()}
     else
       {:error, reason} ->
         # Else the caller would get an exit signal with the error.

@@ -1,0 +1,291 @@
+defmodule LinxNative.Conn.ForeignTest do
+  @moduledoc """
+  What others send to the port of a `LinxNative.Conn`, forged or broken, and what does not fit.
+
+  Any process may send to a port of `:usersock`, and root to one of `:route`, so the sequence number and the port id of an
+  answer prove nothing.
+  """
+
+  use LinxNative.Test.Case
+
+  import LinxNative.Conn.Filter
+
+  alias LinxNative.{Attributes, Conn, Message}
+  alias LinxNative.Conn.Native
+  alias LinxNative.Test.Link
+
+  @moduletag :conn
+
+  @usersock 2
+  @error 2
+  @done 3
+  @type_of_request 20
+  @patience 5_000
+
+  defp open!(protocol, options \\ []) do
+    {:ok, conn} = Conn.start_link(protocol, options)
+    conn
+  end
+
+  defp port_id(conn), do: Conn.info(conn).port_id
+  defp counter(conn, name), do: Conn.info(conn).counters[name]
+
+  # A port that anything can be sent from.
+  defp forger!(protocol \\ @usersock) do
+    {:ok, socket} = Native.open(:host, protocol, 65_536)
+    on_exit(fn -> Native.close(socket) end)
+    socket
+  end
+
+  defp forge!(socket, to, message) do
+    bytes = if is_binary(message), do: message, else: Message.encode(message)
+    assert {[:sent], false} = Native.exchange(socket, [{to, bytes}])
+  end
+
+  # A request of `conn` to the port of another connection, which got it.
+  defp ask!(conn, asked, options \\ []) do
+    options = [to: port_id(asked), timeout: :infinity] ++ options
+    answer = Task.async(fn -> Conn.request(conn, %Message{type: @type_of_request}, options) end)
+    {:ok, [request], _origin} = Conn.recv(asked, @patience)
+    {answer, request}
+  end
+
+  # All by which an answer is known: its number, its port id, an end.
+  defp answers(request) do
+    [
+      %{request | type: @error, flags: 0, body: <<0::32>>},
+      %{request | type: @done, flags: Message.flags([:multi]), body: <<0::32>>},
+      %{request | type: 16, flags: 0, body: "forged"}
+    ]
+  end
+
+  describe "an answer that another port forged" do
+    setup do
+      {:ok, asked} = Conn.start_link(:usersock, accept: :any)
+      %{asked: asked, forger: forger!()}
+    end
+
+    test "does not reach the caller, and is counted", %{asked: asked, forger: forger} do
+      conn = open!(:usersock, groups: [1])
+
+      for ack <- [true, false] do
+        before = counter(conn, :foreign)
+        {answer, request} = ask!(conn, asked, ack: ack)
+        for message <- answers(request), do: forge!(forger, port_id(conn), message)
+        assert Await.until(fn -> counter(conn, :foreign) == before + 3 end)
+        assert Conn.info(conn).pending == 1
+
+        {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
+        assert Task.await(answer) == {:ok, []}
+      end
+
+      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert counter(conn, :events) == 0
+    end
+
+    test "comes as what it is with accept: :any", %{asked: asked, forger: forger} do
+      conn = open!(:usersock, accept: :any)
+      {:ok, port_id} = Native.port_id(forger)
+      {answer, request} = ask!(conn, asked)
+
+      for message <- answers(request) do
+        forge!(forger, port_id(conn), message)
+        assert {:ok, [^message], %{port_id: ^port_id, group: 0}} = Conn.recv(conn, @patience)
+      end
+
+      assert %{pending: 1, counters: %{foreign: 0, events: 3}} = Conn.info(conn)
+      {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
+      assert Task.await(answer) == {:ok, []}
+    end
+
+    test "does not end a request by being broken", %{asked: asked, forger: forger} do
+      conn = open!(:usersock, accept: :any, datagram: 64)
+      {answer, request} = ask!(conn, asked)
+      <<_length::binary-4, rest::binary>> = Message.encode(request)
+
+      for {bytes, reason} <- [
+            {<<15::native-32, rest::binary>>, {:malformed, {:bad_length, 0}}},
+            {<<15::native-32>>, {:malformed, {:short_header, 0}}},
+            {Message.encode(%{request | body: <<0::800>>}), {:truncated, 116}}
+          ] do
+        forge!(forger, port_id(conn), bytes)
+        assert Conn.recv(conn, @patience) == {:error, reason}
+      end
+
+      assert Conn.info(conn).pending == 1
+      {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
+      assert Task.await(answer) == {:ok, []}
+    end
+
+    test "is not late where the true one would be", %{asked: asked, forger: forger} do
+      conn = open!(:usersock, accept: :any)
+      message = %Message{type: @type_of_request}
+      assert Conn.request(conn, message, to: port_id(asked), timeout: 0) == {:error, :timeout}
+      {:ok, [request], _origin} = Conn.recv(asked, @patience)
+      [answer | _] = answers(request)
+
+      forge!(forger, port_id(conn), answer)
+      assert {:ok, [^answer], _origin} = Conn.recv(conn, @patience)
+      assert counter(conn, :late) == 0
+
+      {:ok, _} = Conn.send(asked, answer, to: port_id(conn))
+      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert counter(conn, :late) == 1
+    end
+
+    test "in the place of the kernel's does not reach the caller" do
+      # The kernel's own answer is long, and lost by this: so the request waits.
+      short = [load_length(), jump_greater(100, 0, 1), return(0), return(0xFFFF_FFFF)]
+      forger = forger!(0)
+
+      for accept <- [:kernel, :any] do
+        conn = open!(:route, accept: accept, filter: short)
+        # The next request has the next number.
+        {:ok, sent} = Conn.send(conn, %{Link.get(1) | flags: 1})
+        options = [ack: false, timeout: :infinity]
+        answer = Task.async(fn -> Conn.request(conn, Link.get(1), options) end)
+        assert Await.until(fn -> match?(%{counters: %{sent: 2}}, Conn.info(conn)) end)
+
+        forged = answers(%{sent | sequence: sent.sequence + 1})
+        for message <- forged, do: forge!(forger, port_id(conn), message)
+
+        if accept == :any do
+          for message <- forged,
+              do: assert({:ok, [^message], _origin} = Conn.recv(conn, @patience))
+        else
+          assert Await.until(fn -> counter(conn, :foreign) == 3 end)
+          assert Conn.recv(conn, 0) == {:error, :timeout}
+        end
+
+        assert Conn.info(conn).pending == 1
+        :ok = Conn.close(conn)
+        assert Task.await(answer) == {:error, :closed}
+      end
+    end
+  end
+
+  describe "a request to another port" do
+    test "is answered by that port only, in several messages if it likes" do
+      {conn, asked} = {open!(:usersock), open!(:usersock, accept: :any)}
+      {answer, request} = ask!(conn, asked)
+      parts = for n <- 1..3, do: %{request | type: 30 + n, flags: 0, body: <<n::32>>}
+      {:ok, _} = Conn.send_many(asked, parts ++ [hd(answers(request))], to: port_id(conn))
+      assert Task.await(answer) == {:ok, parts}
+    end
+
+    test "can be answered by one that another request is on its way to, with its own number only" do
+      conn = open!(:usersock)
+      {one, two} = {open!(:usersock, accept: :any), open!(:usersock, accept: :any)}
+      {answer_of_one, request_to_one} = ask!(conn, one, ack: false)
+      {answer_of_two, request_to_two} = ask!(conn, two, ack: false)
+
+      # Each the other's first.
+      [to, forged] = [port_id(conn), %{request_to_two | body: "forged"}]
+      {:ok, _} = Conn.send(one, forged, to: to)
+      {:ok, _} = Conn.send(one, %{request_to_one | body: "one"}, to: to)
+      assert {:ok, [%Message{body: "one"}]} = Task.await(answer_of_one)
+      assert Conn.info(conn).pending == 1
+      {:ok, _} = Conn.send(two, %{request_to_two | body: "two"}, to: to)
+      assert {:ok, [%Message{body: "two"}]} = Task.await(answer_of_two)
+
+      # It is no answer, but comes from a port that was asked.
+      assert {:ok, [^forged], _origin} = Conn.recv(conn, 0)
+    end
+
+    test "ends when that port's answer is broken" do
+      {conn, asked} = {open!(:usersock), forger!()}
+      {:ok, to} = Native.port_id(asked)
+      options = [to: to, timeout: :infinity]
+      answer = Task.async(fn -> Conn.request(conn, %Message{type: 20}, options) end)
+
+      assert {[{:datagram, _, 0, nil, <<_length::binary-4, rest::binary>>}], false} =
+               Await.until(fn -> with {[], false} <- Native.receive(asked), do: nil end)
+
+      forge!(asked, port_id(conn), <<99::native-32, rest::binary>>)
+      assert Task.await(answer) == {:error, {:malformed, {:truncated, 0}}}
+      assert %{pending: 0, counters: %{malformed: 1}} = Conn.info(conn)
+    end
+  end
+
+  describe "a datagram that is longer than the option :datagram" do
+    test "is an error of its request, with the length, and the connection goes on" do
+      {:ok, [answer]} = Conn.request(open!(:route), Link.get(1))
+      length = byte_size(Message.encode(answer))
+
+      whole = open!(:route, datagram: length)
+      assert {:ok, [_loopback]} = Conn.request(whole, Link.get(1))
+      assert counter(whole, :truncated) == 0
+
+      conn = open!(:route, datagram: length - 1)
+
+      for n <- 1..3 do
+        assert Conn.request(conn, Link.get(1)) == {:error, {:truncated, length}}
+        assert counter(conn, :truncated) == n
+      end
+
+      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Link.get(0x7FFF_FFFF))
+      assert Conn.recv(conn, 0) == {:error, :timeout}
+    end
+
+    test "in a dump is an error of that, and the next dump goes ahead" do
+      conn = open!(:route, datagram: 64)
+
+      for _ <- 1..3 do
+        assert {:error, {:truncated, length}} = Conn.request(conn, Link.list())
+        assert length > 64
+      end
+
+      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Link.get(0x7FFF_FFFF))
+      assert Conn.info(conn).pending == 0
+    end
+
+    test "of events is told in their place" do
+      container = Container.start([:net])
+      # The acknowledgements fit.
+      options = [netns: {:pid, container.pid}, groups: [1], datagram: 64]
+      conn = open!(:route, options)
+      assert Conn.request(conn, Link.create("one")) == {:ok, []}
+      assert {:error, {:truncated, length}} = Conn.recv(conn, @patience)
+      assert length > 64
+
+      :ok = Conn.active(conn, :once)
+      assert Conn.request(conn, Link.delete("one")) == {:ok, []}
+      assert_receive {:netlink_error, ^conn, {:truncated, _length}}, @patience
+      assert %{truncated: 2, events: 2} = Conn.info(conn).counters
+    end
+  end
+
+  describe "what is not made of messages" do
+    @broken [
+      {<<1>>, {:short_header, 0}},
+      {<<8::native-32, 0::96>>, {:bad_length, 0}},
+      {<<17::native-32, 0::96>>, {:truncated, 0}},
+      {<<16::native-32, 0::96, 1>>, {:short_header, 16}},
+      {<<16::native-32, 0::96, 0::128>>, {:bad_length, 16}}
+    ]
+
+    test "is told with accept: :any, and the connection goes on" do
+      conn = open!(:usersock, accept: :any, active: true, subscriber: self())
+      forger = forger!()
+
+      for {bytes, reason} <- @broken do
+        forge!(forger, port_id(conn), bytes)
+        assert_receive {:netlink_error, ^conn, {:malformed, ^reason}}, @patience
+      end
+
+      message = %Message{type: 20, body: Attributes.encode([{1, {:u32, 1}}])}
+      forge!(forger, port_id(conn), message)
+      assert_receive {:netlink, ^conn, [^message], _origin}, @patience
+      assert %{malformed: 5, foreign: 0} = Conn.info(conn).counters
+    end
+
+    test "is not looked at without" do
+      conn = open!(:usersock, active: true, subscriber: self())
+      forger = forger!()
+      for {bytes, _reason} <- @broken, do: forge!(forger, port_id(conn), bytes)
+      assert Await.until(fn -> counter(conn, :foreign) == 5 end)
+      assert %{malformed: 0, events: 0} = Conn.info(conn).counters
+      refute_received {:netlink_error, _conn, _reason}
+    end
+  end
+end
