@@ -17,6 +17,8 @@ defmodule LinxNative.Bench.Operations do
   """
   def groups(%Place{} = place, floor) do
     [
+      # First, as the samples of the others make the VM larger.
+      group(&mounts_as_seen(&1, place, "tmpfs", "tmpfs in a PID namespace")),
       opens(place, floor),
       adoptions(place),
       group(&quick/1),
@@ -24,8 +26,7 @@ defmodule LinxNative.Bench.Operations do
       group(&mounts(&1, place, "", "here")),
       group(&mounts(&1, place, place.mount, "there")) ++ floor_mount(floor, place),
       group(&binds(&1, place)),
-      group(&pivots(&1, place)),
-      group(&mounts_as_seen(&1, place, "tmpfs", "tmpfs in a PID namespace"))
+      group(&pivots(&1, place))
     ]
   end
 
