@@ -220,7 +220,7 @@ defmodule LinxNative.Conn.NativeTest do
         assert_raise ArgumentError, fn -> Native.open(wrong, 0, 100) end
       end
 
-      for wrong <- [:other, {:path, 1}, {:path, 'x'}, {:fd, "1"}, {:fd, 0x100000000}, {:pid, 1}] do
+      for wrong <- [:other, {:path, 1}, {:path, ~c"x"}, {:fd, "1"}, {:fd, 0x100000000}, {:pid, 1}] do
         assert_raise ArgumentError, fn -> Native.open(wrong, 0, 100) end
       end
 
@@ -248,7 +248,7 @@ defmodule LinxNative.Conn.NativeTest do
           (for(wrong <- @wrong, do: {:exchange, [[{0, dump()} | wrong]]}) --
              ([{:exchange, [[{0, dump()}]]}] ++
                 for(
-                  wrong <- [{-1, ""}, {0x100000000, ""}, {0, 'x'}, {0, <<1::1>>}, {0}],
+                  wrong <- [{-1, ""}, {0x100000000, ""}, {0, ~c"x"}, {0, <<1::1>>}, {0}],
                   do: {:exchange, [[wrong]]}
                 ) ++
                 for(wrong <- @wrong, do: {:select, [wrong]}) ++
