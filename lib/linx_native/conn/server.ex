@@ -213,8 +213,8 @@ defmodule LinxNative.Conn.Server do
       state
     else
       case transfer(state, items) do
-        {:error, :closed} ->
-          exit({:shutdown, :closed})
+        {:error, reason} ->
+          exit({:shutdown, reason})
 
         {entries, more?} ->
           {state, unsent} = Enum.reduce(entries, {state, items}, &entry/2)
