@@ -33,7 +33,7 @@ defmodule LinxNative.MixProject do
       licenses: ["Apache-2.0"],
       # All of native/, also what users never build: cargo refuses a workspace that lacks a member.
       files:
-        ~w(lib native Cargo.toml Cargo.lock clippy.toml mix.exs .formatter.exs README.md DESIGN.md LICENSE)
+        ~w(lib native examples Cargo.toml Cargo.lock clippy.toml mix.exs .formatter.exs README.md DESIGN.md LICENSE)
     ]
   end
 

@@ -91,7 +91,7 @@ defmodule LinxNative.Conn do
   @type t :: GenServer.server()
 
   @typedoc "Whose network namespace."
-  @type netns :: :host | {:pid, pos_integer} | {:path, Path.t()} | {:fd, non_neg_integer}
+  @type netns :: :host | {:pid, pos_integer} | {:path, binary} | {:fd, non_neg_integer}
 
   @typedoc """
   Where a message came from.
@@ -159,13 +159,14 @@ defmodule LinxNative.Conn do
     * `:netns` - whose network namespace: `:host` (the default) that of the VM, `{:pid, pid}` that of a process,
       `{:path, path}` that of a file, `{:fd, fd}` that of an open descriptor, which stays the caller's
     * `:groups` - multicast groups to join, by number from 1 on
-    * `:active`, `:subscriber` - see `active/2`; with `active: true` the subscriber has to be given
+    * `:active`, `:subscriber` - see `active/2`; what is not `active: false` needs a subscriber
     * `:read_buffer`, `:write_buffer` - sizes in bytes, 1 to 1073741823, which the kernel doubles; beyond the system's
       limit (`net.core.rmem_max`, `wmem_max`) where that is allowed
     * `:datagram` - the longest datagram that is received whole, in bytes, 32 to 16777216; 65536
     * `:event_buffer` - how many bytes of events are kept that nobody wants yet; 1048576
     * `:filter` - a program for `attach_filter/2`
-    * `:accept` - `:kernel` (the default), or `:any` to get messages of other programs' ports too
+    * `:accept` - `:kernel` (the default): its messages, and those of a port while a request to it is not answered; or
+      `:any` to get messages of other programs' ports too
     * `:name` - as of `GenServer.start_link/3`
 
   and these of `netlink(7)`, each `true` or `false`:
