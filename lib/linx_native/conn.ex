@@ -135,6 +135,7 @@ defmodule LinxNative.Conn do
 
   # Any of the bits: route netlink takes either for a dump.
   @dump Message.flags([:dump])
+  @echo Message.flags([:echo])
   @flags Options.flags()
   @buffers [:read_buffer, :write_buffer]
 
@@ -237,7 +238,8 @@ defmodule LinxNative.Conn do
       to: port!(options[:to]),
       bytes: Message.encode(%{message | flags: flags, sequence: 0, port_id: 0}),
       dump?: (flags &&& @dump) != 0,
-      ack?: options[:ack]
+      ack?: options[:ack],
+      echo?: (flags &&& @echo) != 0
     }
 
     call(conn, {:request, request, timeout!(options[:timeout])})

@@ -241,6 +241,20 @@ defmodule LinxNative.Conn.RequestsTest do
     end
   end
 
+  describe "a message to a group is an answer" do
+    test "when an echo was asked for, which has not ended" do
+      requests = new() |> add(:a, echo?: true) |> add(:b) |> send_all()
+      assert Requests.echo?(requests, message(@newlink, 1))
+      refute Requests.echo?(requests, message(@newlink, 2))
+      refute Requests.echo?(requests, message(@newlink, 3))
+      refute Requests.echo?(requests, %{message(@newlink, 1) | port_id: 0})
+      refute Requests.echo?(requests, %{message(@newlink, 1) | port_id: @port_id + 1})
+
+      {_ended, requests} = take(requests, message(@error, 1, <<0::32>>))
+      refute Requests.echo?(requests, message(@newlink, 1))
+    end
+  end
+
   describe "a message is unknown" do
     setup do
       %{requests: new(100) |> add(:a, to: 7) |> send_all()}
@@ -459,7 +473,11 @@ defmodule LinxNative.Conn.RequestsTest do
 
   defp request(from, options \\ []) do
     message = Message.encode(%Message{type: @getlink})
-    Map.merge(%{from: from, to: 0, bytes: message, dump?: false, ack?: true}, Map.new(options))
+
+    Map.merge(
+      %{from: from, to: 0, bytes: message, dump?: false, ack?: true, echo?: false},
+      Map.new(options)
+    )
   end
 
   defp add(requests, from, options \\ []) do

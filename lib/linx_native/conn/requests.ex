@@ -27,14 +27,15 @@ defmodule LinxNative.Conn.Requests do
 
   @typedoc """
   A request: whose it is, the port it goes to, its message without sequence number and port id, whether it may begin a
-  dump and whether it asks for an acknowledgement.
+  dump, whether it asks for an acknowledgement, and whether for an echo.
   """
   @type request :: %{
           from: term,
           to: Message.u32(),
           bytes: binary,
           dump?: boolean,
-          ack?: boolean
+          ack?: boolean,
+          echo?: boolean
         }
 
   @type result :: {:ok, [Message.t()]} | {:error, reason}
@@ -185,6 +186,15 @@ defmodule LinxNative.Conn.Requests do
     if Map.has_key?(requests.pending, requests.dump),
       do: requests,
       else: free_dump(requests, requests.dump)
+  end
+
+  @doc """
+  Whether a message to a group is the answer to a request for an echo (`NLM_F_ECHO`). The kernel sends that to the group
+  without us, and once more to us alone, but as if it were to the group.
+  """
+  @spec echo?(t, Message.t()) :: boolean
+  def echo?(requests, %{sequence: number, port_id: port_id}) do
+    port_id == requests.port_id and match?(%{^number => %{echo?: true}}, requests.pending)
   end
 
   @doc """

@@ -39,6 +39,7 @@ defmodule LinxNative.Conn.Server do
     :armed,
     :subscription,
     working?: false,
+    overrun?: false,
     counters: Map.new(@counters, &{&1, 0})
   ]
 
@@ -246,6 +247,7 @@ defmodule LinxNative.Conn.Server do
   defp received(state, true), do: work(state)
 
   defp received(state, false) do
+    state = tell_overrun(state)
     state = %{state | requests: Requests.drained(state.requests)}
     if Requests.waiting?(state.requests), do: work(state), else: watch(state)
   end
@@ -264,6 +266,12 @@ defmodule LinxNative.Conn.Server do
 
   defp wanted?(state) do
     Inbox.wanted?(state.inbox) or Requests.expecting?(state.requests)
+  end
+
+  # Nothing is sent before all was received.
+  defp entry(entry, {%{overrun?: true} = state, items})
+       when entry == :sent or elem(entry, 0) == :refused do
+    entry(entry, {tell_overrun(state), items})
   end
 
   defp entry(:sent, {state, [{{:posted, from, result}, _to, _bytes} | items]}) do
@@ -303,13 +311,22 @@ defmodule LinxNative.Conn.Server do
       else: {count(state, :foreign), items}
   end
 
-  defp entry(:overrun, {state, items}) do
-    {state |> count(:overruns) |> fail_sent(:overrun) |> put({:error, :overrun}, 0), items}
-  end
+  # The kernel says so before what it still had room for, and keeps nothing more until all of that is received. So the
+  # gap comes after it.
+  defp entry(:overrun, {state, items}), do: {%{tell_overrun(state) | overrun?: true}, items}
 
   defp entry({:failed, errno}, {state, items}) do
     reason = Errno.name(errno)
     {state |> fail_sent(reason) |> put({:error, reason}, 0), items}
+  end
+
+  defp tell_overrun(%{overrun?: false} = state), do: state
+
+  defp tell_overrun(state) do
+    %{state | overrun?: false}
+    |> count(:overruns)
+    |> fail_sent(:overrun)
+    |> put({:error, :overrun}, 0)
   end
 
   # Anybody may send to a port of some protocols; only the kernel has port 0.
@@ -324,11 +341,10 @@ defmodule LinxNative.Conn.Server do
 
   defp datagram(state, origin, group, bytes) do
     case Message.decode(bytes) do
-      {:ok, messages} when group != 0 ->
-        put(state, {:messages, messages, origin}, byte_size(bytes))
-
       {:ok, messages} ->
-        {unknown, state} = Enum.reduce(messages, {[], state}, &take(&1, origin.port_id, &2))
+        {unknown, state} =
+          Enum.reduce(messages, {[], state}, &take(&1, origin.port_id, group, &2))
+
         unknown = Enum.reverse(unknown)
 
         if unknown == [],
@@ -338,6 +354,12 @@ defmodule LinxNative.Conn.Server do
       {:error, reason} ->
         state |> count(:malformed) |> damaged(origin.port_id, group, bytes, {:malformed, reason})
     end
+  end
+
+  defp take(message, port_id, group, {unknown, state}) do
+    if group == 0 or Requests.echo?(state.requests, message),
+      do: take(message, port_id, {unknown, state}),
+      else: {[message | unknown], state}
   end
 
   defp take(message, port_id, {unknown, state}) do
