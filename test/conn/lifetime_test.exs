@@ -8,7 +8,7 @@ defmodule LinxNative.Conn.LifetimeTest do
   import ExUnit.CaptureLog
 
   alias LinxNative.{Conn, Message}
-  alias LinxNative.Conn.Filter
+  alias LinxNative.Conn.{Filter, Inbox}
   alias LinxNative.Test.{Kills, Links}
 
   @moduletag :conn
@@ -295,7 +295,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     test "ends those who wait for events" do
       {:ok, conn} = Conn.start_link(:route, groups: [1])
       waiting = for _ <- 1..3, do: Task.async(fn -> Conn.recv(conn) end)
-      assert Await.until(fn -> Enum.all?(waiting, &calls?(&1.pid)) end)
+      assert Await.until(fn -> waiting(conn) == 3 end)
       :ok = Conn.close(conn)
       assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 3)
     end
@@ -322,7 +322,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     test "ends those who wait also when it is the connection that is killed" do
       %{conn: conn, starter: starter} = start_elsewhere([])
       waiting = Task.async(fn -> Conn.recv(conn) end)
-      assert Await.until(fn -> calls?(waiting.pid) end)
+      assert Await.until(fn -> waiting(conn) == 1 end)
       Process.exit(conn, :kill)
       assert Task.await(waiting) == {:error, :closed}
       Process.exit(starter, :kill)
@@ -422,9 +422,6 @@ defmodule LinxNative.Conn.LifetimeTest do
 
   defp descriptors?(before), do: Await.until(fn -> Machine.descriptors() == before end)
 
-  # It has made its call, and waits.
-  defp calls?(pid) do
-    Process.info(pid, [:status, :current_function]) ==
-      [status: :waiting, current_function: {:gen, :do_call, 4}]
-  end
+  defp waiting(conn),
+    do: conn |> :sys.get_state() |> Map.fetch!(:inbox) |> Inbox.waiting() |> length()
 end
