@@ -6,7 +6,7 @@ defmodule LinxNative.Conn.LoadTest do
   use LinxNative.Test.Case
 
   alias LinxNative.{Conn, Message}
-  alias LinxNative.Conn.Error
+  alias LinxNative.Conn.{Error, Inbox}
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -125,6 +125,30 @@ defmodule LinxNative.Conn.LoadTest do
     assert {:ok, _links} = Conn.request(conn, Links.dump())
   end
 
+  test "of callers that are killed nothing waits any more", %{conn: conn} do
+    {:ok, silent} = Conn.start_link(:usersock)
+    {:ok, asking} = Conn.start_link(:usersock)
+    to = Conn.info(silent).port_id
+    request = %Message{type: 20}
+    options = [to: to, timeout: :infinity]
+
+    callers = for _ <- 1..@callers, do: spawn(fn -> Conn.request(asking, request, options) end)
+
+    assert Await.until(fn -> Conn.info(asking).pending == @callers end)
+    for caller <- callers, do: Process.exit(caller, :kill)
+    assert nothing_pending?(asking)
+    for conn <- [silent, asking], do: Conn.close(conn)
+
+    # Neither do they take what comes then.
+    callers = for _ <- 1..@callers, do: spawn(fn -> Conn.recv(conn) end)
+    assert Await.until(fn -> waiting(conn) == @callers end)
+    for caller <- callers, do: Process.exit(caller, :kill)
+    assert Await.until(fn -> waiting(conn) == 0 end)
+    {:ok, sent} = Conn.send(conn, plain(Links.get(1)))
+    assert {:ok, [answer], _origin} = Conn.recv(conn, 5_000)
+    assert answer.sequence == sent.sequence
+  end
+
   test "many messages at once are sent in their order, and answered each by its own number",
        %{conn: conn, known: known} do
     # Their answers have to have room all at once.
@@ -191,6 +215,9 @@ defmodule LinxNative.Conn.LoadTest do
   end
 
   defp nothing_pending?(conn), do: Await.until(fn -> Conn.info(conn).pending == 0 end)
+
+  defp waiting(conn),
+    do: conn |> :sys.get_state() |> Map.fetch!(:inbox) |> Inbox.waiting() |> length()
 
   # Without an acknowledgement.
   defp plain(message), do: %{message | flags: Message.flags([:request])}
