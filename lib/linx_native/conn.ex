@@ -216,7 +216,8 @@ defmodule LinxNative.Conn do
   @doc """
   Sends a request and returns its answer: the messages up to the acknowledgement or the end of the dump, without those.
 
-  `message` gets its sequence number and port id here, and the flags `NLM_F_REQUEST` and `NLM_F_ACK`.
+  `message` gets its sequence number and port id here, and the flags `NLM_F_REQUEST` and `NLM_F_ACK`. With `NLM_F_ECHO` the
+  kernel's notice of the change is part of the answer, and then no event.
 
   ## Options
 

@@ -227,7 +227,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
 
     test "for want of descriptors leaves nothing" do
-      vm = Vm.start()
+      vm = Vm.start(wrap: ["prlimit", "--nofile=64", "--"])
       before = settled(vm)
       options = [netns: {:path, "/proc/self/ns/net"}]
       start = &Vm.call(vm, Descriptors, :with_only, [&1, Conn, :start_link, [:route, options]])
