@@ -249,7 +249,8 @@ defmodule LinxNative.Conn do
   @doc """
   Sends one message as it is, and does not wait for an answer; that goes to the subscriber, or to `recv/2`.
 
-  A sequence number or port id of 0 is filled in. Returns the message that was sent.
+  A sequence number or port id of 0 is filled in. The kernel refuses a dump (`:ebusy`) while another one of this
+  connection is running, which `request/3` waits for and this does not. Returns the message that was sent.
 
   Options: `:to`, as of `request/3`. Errors: `:closed`, or the name of the errno of `sendto(2)`.
   """

@@ -47,6 +47,8 @@ defmodule LinxNative.Conn.Server do
   def init({parent, protocol, options}) do
     # The link alone would let it outlive a process that ends normally.
     owner = Process.monitor(parent)
+    # It names the error when no descriptor is left to load it with.
+    {:module, Errno} = Code.ensure_loaded(Errno)
 
     with {:ok, socket} <- open(protocol, options),
          {:ok, port_id} <- configure(socket, options) do
@@ -394,9 +396,10 @@ defmodule LinxNative.Conn.Server do
   end
 
   defp put(state, item, size) do
-    case Inbox.put(state.inbox, item, size) do
-      {:ok, inbox} -> count(%{state | inbox: inbox}, :events)
-      {:overrun, inbox} -> count(%{state | inbox: inbox}, :overruns)
+    case {Inbox.put(state.inbox, item, size), item} do
+      {{:ok, inbox}, {:messages, _, _}} -> count(%{state | inbox: inbox}, :events)
+      {{:ok, inbox}, {:error, _}} -> %{state | inbox: inbox}
+      {{:overrun, inbox}, _item} -> count(%{state | inbox: inbox}, :overruns)
     end
   end
 
