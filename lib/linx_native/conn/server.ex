@@ -12,6 +12,9 @@ defmodule LinxNative.Conn.Server do
   alias LinxNative.Conn.{Caller, Inbox, Native, Requests}
   alias LinxNative.{Errno, Message}
 
+  # The size of a header, in bytes.
+  @header 16
+
   # How many messages go to one call.
   @batch 64
 
@@ -388,11 +391,14 @@ defmodule LinxNative.Conn.Server do
   defp damaged(state, port_id, 0, <<_::64, number::native-32, _::binary>> = bytes, reason) do
     if Requests.answers?(state.requests, number, port_id),
       do: fail(state, number, reason),
-      else: put(state, {:error, reason}, byte_size(bytes))
+      else: put_damaged(state, bytes, reason)
   end
 
-  defp damaged(state, _port_id, _group, bytes, reason) do
-    put(state, {:error, reason}, byte_size(bytes))
+  defp damaged(state, _port_id, _group, bytes, reason), do: put_damaged(state, bytes, reason)
+
+  # At least as much as a message takes: one byte, again and again, must not fill the memory.
+  defp put_damaged(state, bytes, reason) do
+    put(state, {:error, reason}, max(byte_size(bytes), @header))
   end
 
   defp put(state, item, size) do
