@@ -9,7 +9,7 @@ defmodule LinxNative.Conn.FeaturesTest do
 
   alias LinxNative.{Conn, Message}
   alias LinxNative.Conn.{Error, Filter, Native}
-  alias LinxNative.Test.Link
+  alias LinxNative.Test.Links
 
   @moduletag :conn
 
@@ -31,15 +31,16 @@ defmodule LinxNative.Conn.FeaturesTest do
   defp route!(options \\ []), do: open!(:route, [netns: {:pid, container().pid}] ++ options)
 
   defp names(conn) do
-    {:ok, links} = Conn.request(conn, Link.list())
-    Enum.map(links, &Link.name/1)
+    {:ok, links} = Conn.request(conn, Links.dump())
+    Enum.map(links, &Links.read(&1).name)
   end
 
   defp do!(conn, request), do: assert({:ok, []} = Conn.request(conn, request))
 
   defp event!(conn) do
     {:ok, [message], _origin} = Conn.recv(conn, @patience)
-    Link.event(message)
+    link = Links.read(message)
+    {link.what, link.name}
   end
 
   # A port that takes what it is sent, and never answers.
@@ -85,7 +86,7 @@ defmodule LinxNative.Conn.FeaturesTest do
       conn = route!(groups: [1, 5, 33, 36])
       assert Conn.info(conn).groups == [1, 5, 33, 36]
 
-      do!(conn, Link.create("marker"))
+      do!(conn, Links.create("marker"))
       assert event!(conn) == {:new, "marker"}
     end
 
@@ -100,7 +101,7 @@ defmodule LinxNative.Conn.FeaturesTest do
   describe "`Config.Strict`" do
     test "a dump with what nobody reads is refused, and the kernel says why" do
       # struct ifinfomsg with a type, by which nothing is selected
-      request = %{Link.list() | body: <<0, 0, 1::native-16, 0::96>>}
+      request = %{Links.dump() | body: <<0, 0, 1::native-16, 0::96>>}
       assert {:ok, [_loopback]} = Conn.request(route!(), request)
 
       strict = route!(ext_ack: true, strict_check: true)
@@ -113,30 +114,30 @@ defmodule LinxNative.Conn.FeaturesTest do
   describe "`Execute`" do
     test "a reply, and an acknowledgement of what has none" do
       conn = route!()
-      do!(conn, Link.create("marker"))
-      assert {:ok, [message]} = Conn.request(conn, Link.get(1))
-      assert Link.event(message) == {:new, "lo"}
+      do!(conn, Links.create("marker"))
+      assert {:ok, [message]} = Conn.request(conn, Links.get(1))
+      assert %{what: :new, name: "lo"} = Links.read(message)
       assert names(conn) == ["lo", "marker"]
-      do!(conn, Link.delete("marker"))
+      do!(conn, Links.delete("marker"))
       assert names(conn) == ["lo"]
     end
 
     test "a refusal has the errno, its name, and the kernel's words and offset" do
       conn = route!()
-      do!(conn, Link.create("marker"))
+      do!(conn, Links.create("marker"))
 
       for {request, name, errno} <- [
-            {Link.create("marker"), :eexist, 17},
-            {Link.get(99), :enodev, 19},
-            {Link.delete("nobody"), :enodev, 19},
+            {Links.create("marker"), :eexist, 17},
+            {Links.get(99), :enodev, 19},
+            {Links.delete("nobody"), :enodev, 19},
             {%Message{type: 4000, body: <<0::128>>}, :eopnotsupp, 95}
           ] do
         assert {:error, %Error{name: ^name, errno: ^errno}} = Conn.request(conn, request)
       end
 
       # IFLA_MTU of two bytes. Its offset is the length of all that comes before.
-      request = Link.create("other", [{4, <<1500::native-16>>}])
-      offset = byte_size(Message.encode(Link.create("other")))
+      request = Links.create("other", "bridge", [{4, <<1500::native-16>>}])
+      offset = byte_size(Message.encode(Links.create("other")))
       assert {:error, %Error{} = error} = Conn.request(conn, request)
       assert %{name: :erange, errno: 34, offset: ^offset, missing: nil} = error
 
@@ -163,10 +164,8 @@ defmodule LinxNative.Conn.FeaturesTest do
     test "many at a time, each with its own answer" do
       conn = route!()
 
-      answers =
-        1..50
-        |> Enum.map(fn n -> Task.async(fn -> {n, Conn.request(conn, Link.get(rem(n, 2)))} end) end)
-        |> Task.await_many()
+      ask = fn n -> {n, Conn.request(conn, Links.get(rem(n, 2)))} end
+      answers = 1..50 |> Enum.map(&Task.async(fn -> ask.(&1) end)) |> Task.await_many()
 
       for {n, answer} <- answers do
         if rem(n, 2) == 1,
@@ -181,19 +180,19 @@ defmodule LinxNative.Conn.FeaturesTest do
       conn = route!()
 
       flags = Message.flags([:request])
-      assert {:ok, sent} = Conn.send(conn, %{Link.get(1) | flags: flags})
+      assert {:ok, sent} = Conn.send(conn, %{Links.get(1) | flags: flags})
       assert sent.port_id == port_id(conn)
       refute sent.sequence == 0
       assert {:ok, [answer], origin} = Conn.recv(conn, @patience)
       assert Message.validate(sent, answer) == :ok
-      assert Link.name(answer) == "lo"
+      assert Links.read(answer).name == "lo"
       assert origin == %{port_id: 0, group: 0, nsid: nil}
     end
 
     test "the answers of several messages in one datagram" do
       conn = route!()
       flags = Message.flags([:request, :ack])
-      messages = for name <- ["one", "two"], do: Link.create(name)
+      messages = for name <- ["one", "two"], do: Links.create(name)
 
       messages =
         for message <- messages, do: %{message | flags: Bitwise.bor(message.flags, flags)}
@@ -214,7 +213,7 @@ defmodule LinxNative.Conn.FeaturesTest do
 
     test "a number that is given stays" do
       conn = route!()
-      message = %{Link.get(1) | flags: 1, sequence: 4711}
+      message = %{Links.get(1) | flags: 1, sequence: 4711}
       assert {:ok, %Message{sequence: 4711}} = Conn.send(conn, message)
       assert {:ok, [%Message{sequence: 4711}], _origin} = Conn.recv(conn, @patience)
     end
@@ -232,14 +231,14 @@ defmodule LinxNative.Conn.FeaturesTest do
   describe "`Receive`" do
     test "recv/2 takes what came before and what comes after, in order" do
       conn = route!(groups: [1])
-      do!(conn, Link.create("one"))
-      do!(conn, Link.delete("one"))
+      do!(conn, Links.create("one"))
+      do!(conn, Links.delete("one"))
       assert event!(conn) == {:new, "one"}
       assert event!(conn) == {:deleted, "one"}
 
       waiting = Task.async(fn -> event!(conn) end)
       await_blocked!(waiting)
-      do!(conn, Link.create("two"))
+      do!(conn, Links.create("two"))
       assert Task.await(waiting) == {:new, "two"}
     end
 
@@ -249,18 +248,18 @@ defmodule LinxNative.Conn.FeaturesTest do
       assert Conn.recv(conn, 0) == {:error, :timeout}
       Container.sh!(container, "ip link add marker type bridge")
       assert {:ok, [message], %{group: 1}} = Conn.recv(conn, 0)
-      assert Link.event(message) == {:new, "marker"}
+      assert %{what: :new, name: "marker"} = Links.read(message)
     end
 
     test "active/2 has them sent to the caller" do
       conn = route!(groups: [1])
       :ok = Conn.active(conn, 2)
-      do!(conn, Link.create("one"))
-      do!(conn, Link.create("two"))
+      do!(conn, Links.create("one"))
+      do!(conn, Links.create("two"))
       assert_receive {:netlink, ^conn, [one], %{port_id: 0, group: 1, nsid: nil}}, @patience
       assert_receive {:netlink, ^conn, [two], _origin}, @patience
       assert_receive {:netlink_passive, ^conn}, @patience
-      assert {Link.name(one), Link.name(two)} == {"one", "two"}
+      assert {Links.read(one).name, Links.read(two).name} == {"one", "two"}
     end
 
     test "the option :active has them sent to the subscriber, without another call" do
@@ -269,7 +268,7 @@ defmodule LinxNative.Conn.FeaturesTest do
       conn = open!(:route, [netns: {:pid, container.pid}] ++ options)
       Container.sh!(container, "ip link add marker type bridge")
       assert_receive {:netlink, ^conn, [message], _origin}, @patience
-      assert Link.event(message) == {:new, "marker"}
+      assert %{what: :new, name: "marker"} = Links.read(message)
     end
   end
 
@@ -277,8 +276,8 @@ defmodule LinxNative.Conn.FeaturesTest do
     test "an answer is that of its request, and of no other" do
       conn = route!()
       flags = Message.flags([:request])
-      {:ok, request} = Conn.send(conn, %{Link.get(1) | flags: flags})
-      {:ok, other} = Conn.send(conn, %{Link.get(1) | flags: flags})
+      {:ok, request} = Conn.send(conn, %{Links.get(1) | flags: flags})
+      {:ok, other} = Conn.send(conn, %{Links.get(1) | flags: flags})
       {:ok, [answer], _origin} = Conn.recv(conn, @patience)
 
       assert Message.validate(request, answer) == :ok
@@ -304,15 +303,15 @@ defmodule LinxNative.Conn.FeaturesTest do
   describe "`JoinGroup`, `LeaveGroup`" do
     test "events come from joining on, and no more after leaving" do
       conn = route!()
-      do!(conn, Link.create("before"))
+      do!(conn, Links.create("before"))
       assert Conn.join_group(conn, 1) == :ok
       assert Conn.info(conn).groups == [1]
-      do!(conn, Link.create("joined"))
+      do!(conn, Links.create("joined"))
       assert event!(conn) == {:new, "joined"}
 
       assert Conn.leave_group(conn, 1) == :ok
       assert Conn.info(conn).groups == []
-      do!(conn, Link.create("after"))
+      do!(conn, Links.create("after"))
       assert Conn.recv(conn, 0) == {:error, :timeout}
     end
 
@@ -341,31 +340,31 @@ defmodule LinxNative.Conn.FeaturesTest do
     test "what a filter drops is not received until it is taken away" do
       conn = route!(groups: [1])
       assert Conn.attach_filter(conn, only(@delete_link)) == :ok
-      do!(conn, Link.create("one"))
-      do!(conn, Link.delete("one"))
+      do!(conn, Links.create("one"))
+      do!(conn, Links.delete("one"))
       assert event!(conn) == {:deleted, "one"}
 
       assert Conn.detach_filter(conn) == :ok
-      do!(conn, Link.create("two"))
+      do!(conn, Links.create("two"))
       assert event!(conn) == {:new, "two"}
       assert Conn.detach_filter(conn) == {:error, :enoent}
     end
 
     test "another one takes its place" do
       conn = route!(groups: [1], filter: only(@delete_link))
-      do!(conn, Link.create("one"))
+      do!(conn, Links.create("one"))
       assert Conn.attach_filter(conn, only(@new_link)) == :ok
-      do!(conn, Link.delete("one"))
-      do!(conn, Link.create("two"))
+      do!(conn, Links.delete("one"))
+      do!(conn, Links.create("two"))
       assert event!(conn) == {:new, "two"}
       assert Conn.recv(conn, 0) == {:error, :timeout}
     end
 
     test "a filter goes for answers as well" do
       conn = route!(filter: [return(0)])
-      assert Conn.request(conn, Link.get(1), timeout: 0) == {:error, :timeout}
+      assert Conn.request(conn, Links.get(1), timeout: 0) == {:error, :timeout}
       assert Conn.detach_filter(conn) == :ok
-      assert {:ok, [_loopback]} = Conn.request(conn, Link.get(1))
+      assert {:ok, [_loopback]} = Conn.request(conn, Links.get(1))
     end
 
     test "a wrong one is refused with the place and the reason, and the old one stays" do
@@ -380,8 +379,8 @@ defmodule LinxNative.Conn.FeaturesTest do
         assert Conn.attach_filter(conn, program) == {:error, {:filter, reason}}
       end
 
-      do!(conn, Link.create("one"))
-      do!(conn, Link.delete("one"))
+      do!(conn, Links.create("one"))
+      do!(conn, Links.delete("one"))
       assert event!(conn) == {:deleted, "one"}
     end
 
@@ -438,7 +437,7 @@ defmodule LinxNative.Conn.FeaturesTest do
       conn = route!(groups: [1])
       assert Conn.recv(conn, 0) == {:error, :timeout}
       assert Conn.recv(conn, 20) == {:error, :timeout}
-      do!(conn, Link.create("marker"))
+      do!(conn, Links.create("marker"))
       assert event!(conn) == {:new, "marker"}
     end
   end
@@ -491,7 +490,7 @@ defmodule LinxNative.Conn.FeaturesTest do
 
     test ":ext_ack brings the kernel's words" do
       conn = route!(ext_ack: false)
-      request = Link.create("marker", [{4, <<1500::native-16>>}])
+      request = Links.create("marker", "bridge", [{4, <<1500::native-16>>}])
       assert {:error, %Error{text: nil, offset: nil}} = Conn.request(conn, request)
       assert Conn.set_option(conn, :ext_ack, true) == :ok
       assert {:error, %Error{text: "" <> _, offset: 60}} = Conn.request(conn, request)
@@ -499,7 +498,7 @@ defmodule LinxNative.Conn.FeaturesTest do
 
     test ":cap_ack leaves the request out of an error" do
       conn = route!(ext_ack: false)
-      message = %{Link.get(99) | flags: 1}
+      message = %{Links.get(99) | flags: 1}
 
       {:ok, _} = Conn.send(conn, message)
       {:ok, [capped], _origin} = Conn.recv(conn, @patience)
@@ -513,10 +512,10 @@ defmodule LinxNative.Conn.FeaturesTest do
 
     test ":packet_info tells the group of an event" do
       conn = route!(groups: [1], packet_info: false)
-      do!(conn, Link.create("one"))
+      do!(conn, Links.create("one"))
       assert {:ok, _messages, %{group: nil}} = Conn.recv(conn, @patience)
       assert Conn.set_option(conn, :packet_info, true) == :ok
-      do!(conn, Link.create("two"))
+      do!(conn, Links.create("two"))
       assert {:ok, _messages, %{group: 1}} = Conn.recv(conn, @patience)
     end
 
@@ -530,14 +529,14 @@ defmodule LinxNative.Conn.FeaturesTest do
       whose = <<8::native-16, 2::native-16, other.pid::native-32>>
       do!(conn, %Message{type: @new_nsid, body: [<<0::32>>, number, whose]})
 
-      do!(there, Link.create("untold"))
+      do!(there, Links.create("untold"))
       assert Conn.recv(conn, 0) == {:error, :timeout}
       assert Conn.set_option(conn, :listen_all_nsid, true) == :ok
-      do!(there, Link.create("theirs"))
-      do!(conn, Link.create("ours"))
+      do!(there, Links.create("theirs"))
+      do!(conn, Links.create("ours"))
       assert {:ok, [theirs], %{nsid: 7, group: 1}} = Conn.recv(conn, @patience)
       assert {:ok, [ours], %{nsid: nil, group: 1}} = Conn.recv(conn, @patience)
-      assert {Link.name(theirs), Link.name(ours)} == {"theirs", "ours"}
+      assert {Links.read(theirs).name, Links.read(ours).name} == {"theirs", "ours"}
     end
 
     @tag :machine_root
@@ -652,9 +651,9 @@ defmodule LinxNative.Conn.FeaturesTest do
       assert Conn.close(conn) == :ok
 
       for call <- [
-            &Conn.request(&1, Link.get(1)),
-            &Conn.send(&1, Link.get(1)),
-            &Conn.send_many(&1, [Link.get(1)]),
+            &Conn.request(&1, Links.get(1)),
+            &Conn.send(&1, Links.get(1)),
+            &Conn.send_many(&1, [Links.get(1)]),
             &Conn.recv(&1),
             &Conn.active(&1, true),
             &Conn.join_group(&1, 1),
