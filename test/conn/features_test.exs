@@ -644,31 +644,6 @@ defmodule LinxNative.Conn.FeaturesTest do
       refute Map.has_key?(Machine.descriptors(), fd)
       assert Task.await_many(waiting) == [{:error, :closed}, {:error, :closed}]
     end
-
-    test "whoever comes later is told, and closing again is fine" do
-      conn = route!()
-      :ok = Conn.close(conn)
-      assert Conn.close(conn) == :ok
-
-      for call <- [
-            &Conn.request(&1, Links.get(1)),
-            &Conn.send(&1, Links.get(1)),
-            &Conn.send_many(&1, [Links.get(1)]),
-            &Conn.recv(&1),
-            &Conn.active(&1, true),
-            &Conn.join_group(&1, 1),
-            &Conn.leave_group(&1, 1),
-            &Conn.set_option(&1, :ext_ack, true),
-            &Conn.get_option(&1, :read_buffer),
-            &Conn.attach_filter(&1, [return(0)]),
-            &Conn.detach_filter/1,
-            &Conn.descriptor/1,
-            &Conn.netns/1,
-            &Conn.info/1
-          ] do
-        assert call.(conn) == {:error, :closed}
-      end
-    end
   end
 
   describe "the table" do
