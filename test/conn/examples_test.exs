@@ -6,7 +6,7 @@ defmodule LinxNative.Conn.ExamplesTest do
   use LinxNative.Test.Case
 
   alias LinxNative.{Attributes, Conn, Message}
-  alias LinxNative.Test.Link
+  alias LinxNative.Test.Links
 
   @moduletag :conn
 
@@ -73,8 +73,8 @@ defmodule LinxNative.Conn.ExamplesTest do
     Code.eval_string(String.replace(code, "4711", "#{container.pid}"))
 
     {:ok, conn} = Conn.start_link(:route, netns: {:pid, container.pid})
-    {:ok, links} = Conn.request(conn, Link.list())
-    assert Enum.map(links, &Link.name/1) == ["lo", "blue"]
+    {:ok, links} = Conn.request(conn, Links.dump())
+    assert Enum.map(links, &Links.read(&1).name) == ["lo", "blue"]
   end
 
   test "that of the documentation of LinxNative.Conn" do

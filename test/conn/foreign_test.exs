@@ -12,7 +12,7 @@ defmodule LinxNative.Conn.ForeignTest do
 
   alias LinxNative.{Attributes, Conn, Message}
   alias LinxNative.Conn.Native
-  alias LinxNative.Test.Link
+  alias LinxNative.Test.Links
 
   @moduletag :conn
 
@@ -141,9 +141,9 @@ defmodule LinxNative.Conn.ForeignTest do
       for accept <- [:kernel, :any] do
         conn = open!(:route, accept: accept, filter: short)
         # The next request has the next number.
-        {:ok, sent} = Conn.send(conn, %{Link.get(1) | flags: 1})
+        {:ok, sent} = Conn.send(conn, %{Links.get(1) | flags: 1})
         options = [ack: false, timeout: :infinity]
-        answer = Task.async(fn -> Conn.request(conn, Link.get(1), options) end)
+        answer = Task.async(fn -> Conn.request(conn, Links.get(1), options) end)
         assert Await.until(fn -> match?(%{counters: %{sent: 2}}, Conn.info(conn)) end)
 
         forged = answers(%{sent | sequence: sent.sequence + 1})
@@ -209,21 +209,21 @@ defmodule LinxNative.Conn.ForeignTest do
 
   describe "a datagram that is longer than the option :datagram" do
     test "is an error of its request, with the length, and the connection goes on" do
-      {:ok, [answer]} = Conn.request(open!(:route), Link.get(1))
+      {:ok, [answer]} = Conn.request(open!(:route), Links.get(1))
       length = byte_size(Message.encode(answer))
 
       whole = open!(:route, datagram: length)
-      assert {:ok, [_loopback]} = Conn.request(whole, Link.get(1))
+      assert {:ok, [_loopback]} = Conn.request(whole, Links.get(1))
       assert counter(whole, :truncated) == 0
 
       conn = open!(:route, datagram: length - 1)
 
       for n <- 1..3 do
-        assert Conn.request(conn, Link.get(1)) == {:error, {:truncated, length}}
+        assert Conn.request(conn, Links.get(1)) == {:error, {:truncated, length}}
         assert counter(conn, :truncated) == n
       end
 
-      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Link.get(0x7FFF_FFFF))
+      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
       assert Conn.recv(conn, 0) == {:error, :timeout}
     end
 
@@ -231,11 +231,11 @@ defmodule LinxNative.Conn.ForeignTest do
       conn = open!(:route, datagram: 64)
 
       for _ <- 1..3 do
-        assert {:error, {:truncated, length}} = Conn.request(conn, Link.list())
+        assert {:error, {:truncated, length}} = Conn.request(conn, Links.dump())
         assert length > 64
       end
 
-      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Link.get(0x7FFF_FFFF))
+      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
       assert Conn.info(conn).pending == 0
     end
 
@@ -244,12 +244,12 @@ defmodule LinxNative.Conn.ForeignTest do
       # The acknowledgements fit.
       options = [netns: {:pid, container.pid}, groups: [1], datagram: 64]
       conn = open!(:route, options)
-      assert Conn.request(conn, Link.create("one")) == {:ok, []}
+      assert Conn.request(conn, Links.create("one")) == {:ok, []}
       assert {:error, {:truncated, length}} = Conn.recv(conn, @patience)
       assert length > 64
 
       :ok = Conn.active(conn, :once)
-      assert Conn.request(conn, Link.delete("one")) == {:ok, []}
+      assert Conn.request(conn, Links.delete("one")) == {:ok, []}
       assert_receive {:netlink_error, ^conn, {:truncated, _length}}, @patience
       assert %{truncated: 2, foreign: 0} = Conn.info(conn).counters
     end

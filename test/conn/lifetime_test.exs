@@ -335,7 +335,8 @@ defmodule LinxNative.Conn.LifetimeTest do
       for call <- [
             &Conn.request(&1, Links.dump()),
             &Conn.send(&1, Links.dump()),
-            &Conn.recv(&1, 0),
+            &Conn.send_many(&1, [Links.dump()]),
+            &Conn.recv(&1),
             &Conn.active(&1, true),
             &Conn.join_group(&1, 1),
             &Conn.leave_group(&1, 1),

@@ -6,7 +6,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
   use LinxNative.Test.Case
 
   alias LinxNative.{Conn, Message}
-  alias LinxNative.Test.Link
+  alias LinxNative.Test.Links
 
   @moduletag :conn
 
@@ -125,8 +125,8 @@ defmodule LinxNative.Conn.NetnsIdTest do
       for one <- [conn, fd, socket], do: assert(LinxNative.netns_id(one) == id)
 
       # It is there as before.
-      assert {:ok, []} = Conn.request(conn, Link.create("marker"))
-      assert {:ok, [%Message{}, %Message{}]} = Conn.request(conn, Link.list())
+      assert {:ok, []} = Conn.request(conn, Links.create("marker"))
+      assert {:ok, [%Message{}, %Message{}]} = Conn.request(conn, Links.dump())
     end
 
     test "is no other one's, however many there are", %{container: container, id: id} do

@@ -8,7 +8,7 @@ defmodule LinxNative.Conn.OptionsTest do
   import LinxNative.Conn.Filter, only: [load_length: 0, return: 1]
 
   alias LinxNative.{Conn, Message}
-  alias LinxNative.Test.Link
+  alias LinxNative.Test.Links
 
   @moduletag :conn
 
@@ -32,13 +32,13 @@ defmodule LinxNative.Conn.OptionsTest do
   # Each call raises in this process, and the connection answers as before.
   defp all_raise!(conn, calls) do
     for call <- calls, do: raises!(fn -> call.(conn) end)
-    assert {:ok, [_loopback]} = Conn.request(conn, Link.get(1))
+    assert {:ok, [_loopback]} = Conn.request(conn, Links.get(1))
     assert %{pending: 0, counters: %{requests: 1, sent: 1, events: 0}} = Conn.info(conn)
   end
 
   describe "a wrong argument raises in the caller, and the connection goes on:" do
     test "request/3" do
-      message = Link.get(1)
+      message = Links.get(1)
 
       all_raise!(
         open!(),
@@ -56,7 +56,7 @@ defmodule LinxNative.Conn.OptionsTest do
     end
 
     test "send/3 and send_many/3" do
-      message = Link.get(1)
+      message = Links.get(1)
 
       all_raise!(
         open!(),
@@ -202,7 +202,7 @@ defmodule LinxNative.Conn.OptionsTest do
     test "takes a name, one connection each" do
       {:ok, conn} = Conn.start_link(:route, name: __MODULE__)
       assert {:error, {:already_started, ^conn}} = Conn.start_link(:route, name: __MODULE__)
-      assert {:ok, [_loopback]} = Conn.request(__MODULE__, Link.get(1))
+      assert {:ok, [_loopback]} = Conn.request(__MODULE__, Links.get(1))
       assert LinxNative.netns_id(__MODULE__) == LinxNative.netns_id(:host)
       assert Conn.close(__MODULE__) == :ok
       assert Conn.info(__MODULE__) == {:error, :closed}
@@ -214,7 +214,7 @@ defmodule LinxNative.Conn.OptionsTest do
 
       children = [{Conn, :usersock}, {Conn, {:route, netns: :host, name: __MODULE__}}]
       {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
-      assert {:ok, [_loopback]} = Conn.request(__MODULE__, Link.get(1))
+      assert {:ok, [_loopback]} = Conn.request(__MODULE__, Links.get(1))
       :ok = Supervisor.stop(supervisor)
       assert Conn.info(__MODULE__) == {:error, :closed}
     end
@@ -226,11 +226,11 @@ defmodule LinxNative.Conn.OptionsTest do
 
       for timeout <- [@max32, :infinity], ack <- [true, false] do
         assert {:ok, [%Message{type: 16}]} =
-                 Conn.request(conn, Link.get(1), timeout: timeout, ack: ack, to: 0)
+                 Conn.request(conn, Links.get(1), timeout: timeout, ack: ack, to: 0)
       end
 
-      assert Conn.request(conn, Link.get(1), to: @max32) == {:error, :econnrefused}
-      assert {:ok, _} = Conn.request(conn, %{Link.get(1) | sequence: @max32, port_id: @max32})
+      assert Conn.request(conn, Links.get(1), to: @max32) == {:error, :econnrefused}
+      assert {:ok, _} = Conn.request(conn, %{Links.get(1) | sequence: @max32, port_id: @max32})
     end
 
     test "send/3" do

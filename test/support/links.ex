@@ -38,25 +38,30 @@ defmodule LinxNative.Test.Links do
   def dump, do: %Message{type: @getlink, flags: Message.flags([:dump]), body: link(0)}
 
   @doc """
-  A request to make one of a kind, as `"ifb"`.
+  A request to make one of a kind that needs nothing else to exist; `attributes` come after its name and kind.
   """
-  def create(name, kind), do: create(name, kind, [])
+  def create(name, kind \\ "bridge", attributes \\ []), do: create(name, kind, [], attributes)
 
   @doc """
   A request to make a pair, the second in the namespace of a process.
   """
   def create_pair(name, peer, pid) do
     peer = link(0) <> name(peer) <> Attributes.encode([{@net_ns_pid, {:u32, pid}}])
-    create(name, "veth", [{@info_data, {:nested, [{@veth_peer, peer}]}}])
+    create(name, "veth", [{@info_data, {:nested, [{@veth_peer, peer}]}}], [])
   end
 
   @doc """
-  Requests to change one, or to end it.
+  Requests to change one, by its index.
   """
   def rename(index, name), do: %Message{type: @newlink, body: link(index) <> name(name)}
   def up(index), do: %Message{type: @newlink, body: link(index, @up)}
   def down(index), do: %Message{type: @newlink, body: link(index, 0)}
-  def delete(index), do: %Message{type: @dellink, body: link(index)}
+
+  @doc """
+  A request to end one, by its index or its name.
+  """
+  def delete(index) when is_integer(index), do: %Message{type: @dellink, body: link(index)}
+  def delete(name), do: %Message{type: @dellink, body: link(0) <> name(name)}
 
   @doc """
   Requests to add and take an IPv4 address.
@@ -116,13 +121,13 @@ defmodule LinxNative.Test.Links do
     }
   end
 
-  defp create(name, kind, data) do
-    info = [{@linkinfo, {:nested, [{@info_kind, {:string, kind}} | data]}}]
+  defp create(name, kind, data, attributes) do
+    info = {@linkinfo, {:nested, [{@info_kind, {:string, kind}} | data]}}
 
     %Message{
       type: @newlink,
       flags: Message.flags([:create, :excl]),
-      body: link(0) <> name(name) <> Attributes.encode(info)
+      body: link(0) <> name(name) <> Attributes.encode([info | attributes])
     }
   end
 

@@ -1,21 +1,25 @@
-defmodule LinxNative.Conn.RequestsTest do
+defmodule LinxNative.Conn.RequestsAnswersTest do
+  @moduledoc """
+  `LinxNative.Conn.Requests`: which messages are the answer to which request, and what that answer is.
+  """
+
   use ExUnit.Case, async: true
 
-  alias LinxNative.{Attributes, Message}
+  import LinxNative.Test.Requests
+
+  alias LinxNative.Attributes
   alias LinxNative.Conn.{Error, Requests}
 
   @moduletag :conn
 
-  @port_id 4711
   @max 0xFFFFFFFF
 
-  # NLMSG_* of linux/netlink.h, and RTM_NEWLINK, RTM_GETLINK as examples of others.
+  # NLMSG_* of linux/netlink.h, and RTM_NEWLINK as an example of others.
   @noop 1
   @error 2
   @done 3
   @overrun 4
   @newlink 16
-  @getlink 18
 
   @eperm 1
 
@@ -23,144 +27,6 @@ defmodule LinxNative.Conn.RequestsTest do
   @text 1
   @offset 2
   @missing 5
-
-  @remembered 4096
-
-  describe "a sequence number" do
-    test "is the one before and one more, and after the last comes 1" do
-      assert numbers(Requests.new(@max - 2, @port_id), 5) == [@max - 2, @max - 1, @max, 1, 2]
-    end
-
-    test "is never 0" do
-      assert numbers(Requests.new(0, @port_id), 2) == [1, 2]
-    end
-
-    test "is not that of a request that has not ended" do
-      requests = new(@max) |> add(:a) |> add(:b)
-      assert in_use(requests) == [1, @max]
-      assert numbers(%{requests | next: @max}, 2) == [2, 3]
-
-      {_request, requests} = requests |> send_all() |> take(message(@error, 1, <<0::32>>))
-      assert numbers(%{requests | next: @max}, 2) == [1, 2]
-    end
-
-    test "is not that of a request of which an answer may come late" do
-      requests = new(1) |> add(:a) |> add(:b) |> send_all() |> give_up(1) |> give_up(2)
-      assert numbers(%{requests | next: 1}, 1) == [3]
-
-      {:late, requests} = take(requests, message(@error, 1, <<0::32>>))
-      assert numbers(%{requests | next: 1}, 2) == [1, 3]
-    end
-
-    test "and the port id are written into the request, whatever is in their place" do
-      message = %Message{type: @getlink, flags: 5, sequence: 77, port_id: 78, body: "body"}
-      {_number, requests} = Requests.add(new(9), %{request(:a) | bytes: Message.encode(message)})
-      {{9, 0, bytes}, _requests} = Requests.pop(requests)
-      assert Message.decode(bytes) == {:ok, [%{message | sequence: 9, port_id: @port_id}]}
-    end
-  end
-
-  describe "what is to be sent" do
-    test "is popped in its order, each once" do
-      requests = new() |> add(:a) |> Requests.post({:posted, 1}, 5, "bytes") |> add(:b, to: 6)
-      assert Requests.waiting?(requests)
-      assert {[{1, 0, _}, {{:posted, 1}, 5, "bytes"}, {2, 6, _}], requests} = pop_all(requests)
-      refute Requests.waiting?(requests)
-      assert Requests.pop(requests) == :empty
-    end
-
-    test "is sent next when it was put back, in the same order" do
-      requests = new() |> add(:a) |> Requests.post({:posted, 1}, 5, "bytes") |> add(:b)
-      {first, requests} = Requests.pop(requests)
-      {second, requests} = Requests.pop(requests)
-      requests = requests |> add(:c) |> Requests.unpop([first, second])
-
-      assert {[^first, ^second, {2, 0, _}, {3, 0, _}], _requests} = pop_all(requests)
-      assert Requests.posted(requests) == [{:posted, 1}]
-    end
-
-    test "is no request that was given up, before or after it was put back" do
-      requests = new() |> add(:a) |> add(:b) |> give_up(1)
-      {item = {2, 0, _}, requests} = Requests.pop(requests)
-      assert requests |> give_up(2) |> Requests.unpop([item]) |> Requests.pop() == :empty
-    end
-
-    test "is told apart: what was posted" do
-      requests = new() |> add(:a) |> Requests.post({:posted, 1}, 0, "") |> add(:b)
-      requests = Requests.post(requests, {:posted, 2}, 0, "")
-      assert for({:posted, _} = id <- Requests.posted(requests), do: id) == posted([1, 2])
-
-      {_items, requests} = pop_all(requests)
-      assert Requests.posted(requests) == []
-    end
-  end
-
-  describe "of several dumps" do
-    test "one is sent, and other requests are not held up" do
-      requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> add(:c)
-      assert {[{1, 0, _}, {3, 0, _}], requests} = pop_all(requests)
-      assert Requests.dumping?(requests)
-      refute Requests.waiting?(requests)
-    end
-
-    test "the next is sent when one ends, in their order" do
-      for type <- [@done, @error, @overrun] do
-        requests = Enum.reduce([:a, :b, :c], new(), &add(&2, &1, dump?: true))
-
-        for number <- 1..3, reduce: requests do
-          requests ->
-            assert {[{^number, 0, _}], _requests} = pop_all(requests)
-            requests = send_all(requests)
-            {{:ended, ^number, _, _}, requests} = take(requests, message(type, number, <<0::32>>))
-            requests
-        end
-        |> Requests.dumping?()
-        |> refute()
-      end
-    end
-
-    test "the next is not sent while that of a request that was given up may go on" do
-      requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> send_all() |> give_up(1)
-      refute Requests.waiting?(requests)
-      assert Requests.dumping?(requests)
-
-      {:late, requests} = take(requests, message(@newlink, 1, <<>>, [:multi]))
-      refute Requests.waiting?(requests)
-
-      {:late, requests} = take(requests, message(@done, 1, <<0::32>>, [:multi]))
-      assert {[{2, 0, _}], _requests} = pop_all(requests)
-    end
-
-    test "the next is sent when one was given up and nothing is left to receive" do
-      requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> send_all()
-      # It has not ended.
-      assert Requests.drained(requests) == requests
-
-      requests = requests |> give_up(1) |> Requests.drained()
-      assert {[{2, 0, _}], requests} = pop_all(requests)
-      # What comes of the first all the same does not end the second.
-      requests = Requests.sent(requests, 2)
-      {:late, requests} = take(requests, message(@done, 1, <<0::32>>))
-      assert Requests.drained(requests) == requests
-      assert Requests.dumping?(requests)
-    end
-
-    test "one that was given up before it was sent is not sent, and holds up nobody" do
-      requests = Enum.reduce([:a, :b, :c], new(), &add(&2, &1, dump?: true))
-      assert {[{3, 0, _}], _requests} = requests |> give_up(1) |> give_up(2) |> pop_all()
-      assert {[{3, 0, _}], _requests} = requests |> give_up(2) |> give_up(1) |> pop_all()
-      requests = requests |> give_up(1) |> give_up(2) |> give_up(3)
-      assert Requests.pop(requests) == :empty
-      refute requests |> Requests.drained() |> Requests.dumping?()
-    end
-
-    test "one that was put back and then given up holds up nobody" do
-      requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true)
-      {item, requests} = Requests.pop(requests)
-      requests = requests |> Requests.unpop([item]) |> give_up(1)
-      assert {[{2, 0, _}], _requests} = pop_all(requests)
-    end
-  end
 
   describe "an answer" do
     test "is the messages up to the acknowledgement, in their order" do
@@ -248,7 +114,7 @@ defmodule LinxNative.Conn.RequestsTest do
       refute Requests.echo?(requests, message(@newlink, 2))
       refute Requests.echo?(requests, message(@newlink, 3))
       refute Requests.echo?(requests, %{message(@newlink, 1) | port_id: 0})
-      refute Requests.echo?(requests, %{message(@newlink, 1) | port_id: @port_id + 1})
+      refute Requests.echo?(requests, %{message(@newlink, 1) | port_id: port_id() + 1})
 
       {_ended, requests} = take(requests, message(@error, 1, <<0::32>>))
       refute Requests.echo?(requests, message(@newlink, 1))
@@ -261,14 +127,14 @@ defmodule LinxNative.Conn.RequestsTest do
     end
 
     test "with another port id", %{requests: requests} do
-      for port_id <- [@port_id + 1, 7, @max] do
+      for port_id <- [port_id() + 1, 7, @max] do
         message = %{message(@error, 100, <<0::32>>) | port_id: port_id}
         assert {:unknown, ^requests} = Requests.take(requests, message, 7)
       end
     end
 
     test "from another port", %{requests: requests} do
-      for port <- [0, 8, @port_id] do
+      for port <- [0, 8, port_id()] do
         assert {:unknown, ^requests} =
                  Requests.take(requests, message(@error, 100, <<0::32>>), port)
       end
@@ -397,61 +263,6 @@ defmodule LinxNative.Conn.RequestsTest do
     end
   end
 
-  describe "a request that was given up" do
-    test "before it was sent leaves nothing" do
-      for options <- [[], [dump?: true]] do
-        requests = new() |> add(:a, options)
-        {request, requests} = Requests.give_up(requests, 1)
-        assert request.from == :a
-        assert Requests.all(requests) == []
-        assert {:unknown, _} = take(requests, message(@error, 1, <<0::32>>))
-        refute requests |> Requests.drained() |> Requests.expecting?()
-        assert numbers(%{requests | next: 1}, 1) == [1]
-      end
-    end
-
-    test "after it was sent is nobody's, up to its last message" do
-      requests =
-        new() |> add(:a) |> send_all() |> taken([message(@newlink, 1, "x")]) |> give_up(1)
-
-      refute Requests.expecting?(requests)
-      {:late, requests} = take(requests, message(@newlink, 1, "x"))
-      {:late, requests} = take(requests, message(@error, 1, <<-@eperm::native-signed-32>>))
-      assert {:unknown, _} = take(requests, message(@newlink, 1, "x"))
-    end
-
-    test "is there no more" do
-      requests = new() |> add(:a)
-      assert {nil, ^requests} = Requests.give_up(requests, 2)
-      requests = give_up(requests, 1)
-      assert {nil, ^requests} = Requests.give_up(requests, 1)
-    end
-
-    test "with all that were sent leaves those that were not" do
-      requests = new() |> add(:a) |> add(:b, dump?: true) |> send_all()
-      requests = requests |> add(:c) |> add(:d, dump?: true)
-      {given_up, requests} = Requests.give_up_sent(requests)
-      assert for({number, %{from: from}} <- given_up, do: {number, from}) == [{1, :a}, {2, :b}]
-      assert in_use(requests) == [3, 4]
-      # The kernel may be in the middle of the dump.
-      assert {[{3, 0, _}], requests} = pop_all(requests)
-      assert {[{4, 0, _}], _requests} = requests |> Requests.drained() |> pop_all()
-    end
-
-    test "is remembered for some time, the last ones always, and #{@remembered} at most" do
-      requests =
-        for number <- 1..(2 * @remembered + 1), reduce: new() do
-          requests ->
-            requests = requests |> add(number) |> send_all() |> give_up(number)
-            assert map_size(requests.late) <= @remembered
-            assert {:late, _} = take(requests, message(@newlink, number))
-            requests
-        end
-
-      assert {:unknown, _} = take(requests, message(@newlink, 1))
-    end
-  end
-
   describe "an answer is expected" do
     test "of what was sent, until it ended" do
       requests = new() |> add(:a)
@@ -468,76 +279,6 @@ defmodule LinxNative.Conn.RequestsTest do
       refute requests |> Requests.drained() |> Requests.expecting?()
     end
   end
-
-  defp new(first \\ 1), do: Requests.new(first, @port_id)
-
-  defp request(from, options \\ []) do
-    message = Message.encode(%Message{type: @getlink})
-
-    Map.merge(
-      %{from: from, to: 0, bytes: message, dump?: false, ack?: true, echo?: false},
-      Map.new(options)
-    )
-  end
-
-  defp add(requests, from, options \\ []) do
-    {_number, requests} = Requests.add(requests, request(from, options))
-    requests
-  end
-
-  defp numbers(requests, count) do
-    {numbers, _requests} =
-      Enum.map_reduce(1..count, requests, fn _, requests -> Requests.number(requests) end)
-
-    numbers
-  end
-
-  defp in_use(requests) do
-    requests |> Requests.all() |> Enum.map(&elem(&1, 0)) |> Enum.sort()
-  end
-
-  defp pop_all(requests, items \\ []) do
-    case Requests.pop(requests) do
-      :empty -> {Enum.reverse(items), requests}
-      {item, requests} -> pop_all(requests, [item | items])
-    end
-  end
-
-  defp send_all(requests) do
-    {items, requests} = pop_all(requests)
-
-    Enum.reduce(items, requests, fn {number, _, _}, requests ->
-      Requests.sent(requests, number)
-    end)
-  end
-
-  defp give_up(requests, number) do
-    {request, requests} = Requests.give_up(requests, number)
-    assert request
-    requests
-  end
-
-  defp take(requests, message), do: Requests.take(requests, message, 0)
-
-  # Messages that end nothing.
-  defp taken(requests, messages) do
-    Enum.reduce(messages, requests, fn message, requests ->
-      assert {:taken, requests} = take(requests, message)
-      requests
-    end)
-  end
-
-  defp message(type, number, body \\ <<>>, flags \\ []) do
-    %Message{
-      type: type,
-      flags: Message.flags(flags),
-      sequence: number,
-      port_id: @port_id,
-      body: body
-    }
-  end
-
-  defp posted(ids), do: Enum.map(ids, &{:posted, &1})
 
   defp outcome(body, flags \\ []), do: Error.outcome(message(@error, 1, body, flags), :error)
 

@@ -1,0 +1,134 @@
+defmodule LinxNative.Conn.FeaturesConnectionTest do
+  @moduledoc """
+  What rows of the table "Compared with mdlayher/netlink" of `LinxNative.Conn` promise, under the rows' names: of the
+  connection itself.
+  """
+
+  use LinxNative.Test.Case
+
+  import LinxNative.Test.Conns
+
+  alias LinxNative.{Conn, Message}
+  alias LinxNative.Test.Links
+
+  @moduletag :conn
+
+  describe "`Dial`, `Config.NetNS`, `Config.Groups`" do
+    test "the namespace of the VM, of a process, of a file, of a descriptor" do
+      container = Container.start([:net])
+      path = Container.ns_path(container, :net)
+      there = LinxNative.netns_id({:path, path})
+      here = LinxNative.netns_id(:host)
+      refute here == there
+
+      assert Conn.netns(open!(:route)) == here
+      assert Conn.netns(open!(:route, netns: :host)) == here
+      assert Conn.netns(open!(:route, netns: {:pid, container.pid})) == there
+      assert Conn.netns(open!(:route, netns: {:path, path})) == there
+
+      {:ok, file} = :file.open(path, [:read, :raw])
+      fd = descriptor_of(path)
+      assert Conn.netns(open!(:route, netns: {:fd, fd})) == there
+      # It stays the caller's.
+      assert LinxNative.netns_id({:fd, fd}) == there
+      :ok = :file.close(file)
+    end
+
+    test "it talks to the kernel about the namespace it is in" do
+      container = Container.start([:net])
+      Container.sh!(container, "ip link add marker type bridge")
+
+      assert "marker" in names(open!(:route, netns: {:pid, container.pid}))
+      refute "marker" in names(open!(:route))
+    end
+
+    test "groups by number, also those beyond 32" do
+      conn = route!(groups: [1, 5, 33, 36])
+      assert Conn.info(conn).groups == [1, 5, 33, 36]
+
+      do!(conn, Links.create("marker"))
+      assert event!(conn) == {:new, "marker"}
+    end
+
+    test "any protocol, by name or number" do
+      for {name, number} <- [route: 0, usersock: 2, generic: 16], protocol <- [name, number] do
+        {:ok, fd} = protocol |> open!([]) |> Conn.descriptor()
+        assert %{protocol: ^number, domain: 16} = Harness.socket(fd)
+      end
+    end
+  end
+
+  describe "`JoinGroup`, `LeaveGroup`" do
+    test "events come from joining on, and no more after leaving" do
+      conn = route!()
+      do!(conn, Links.create("before"))
+      assert Conn.join_group(conn, 1) == :ok
+      assert Conn.info(conn).groups == [1]
+      do!(conn, Links.create("joined"))
+      assert event!(conn) == {:new, "joined"}
+
+      assert Conn.leave_group(conn, 1) == :ok
+      assert Conn.info(conn).groups == []
+      do!(conn, Links.create("after"))
+      assert Conn.recv(conn, 0) == {:error, :timeout}
+    end
+
+    test "a group that the protocol does not have is refused" do
+      conn = route!()
+      assert Conn.join_group(conn, 999) == {:error, :einval}
+      assert Conn.leave_group(conn, 999) == {:error, :einval}
+      assert Conn.join_group(conn, 35) == :ok
+      assert Conn.leave_group(conn, 35) == :ok
+      assert Conn.info(conn).groups == []
+    end
+  end
+
+  describe "`SyscallConn`" do
+    test "the descriptor of the socket, for :socket.open/1 and others" do
+      conn = route!()
+      {:ok, fd} = Conn.descriptor(conn)
+      assert {"socket:" <> _, :close_on_exec} = Machine.descriptors()[fd]
+
+      {:ok, socket} = :socket.open(fd)
+      assert LinxNative.netns_id(socket) == Conn.netns(conn)
+      assert LinxNative.netns_id(fd) == Conn.netns(conn)
+      :ok = :socket.close(socket)
+      assert names(conn) == ["lo"]
+    end
+  end
+
+  describe "`PID`" do
+    test "the port id that the kernel gave the socket" do
+      {one, other} = {open!(:route), open!(:route)}
+      {:ok, fd} = Conn.descriptor(one)
+      assert Harness.socket(fd).nl_pid == port_id(one)
+      refute port_id(one) == port_id(other)
+    end
+  end
+
+  describe "`Close`" do
+    test "ends what waits in request/3 and recv/2, and closes the descriptor" do
+      {conn, silent} = {open!(:usersock), open!(:usersock)}
+      {:ok, fd} = Conn.descriptor(conn)
+      to = port_id(silent)
+
+      waiting = [
+        Task.async(fn -> Conn.recv(conn) end),
+        Task.async(fn -> Conn.request(conn, %Message{type: 20}, to: to, timeout: :infinity) end)
+      ]
+
+      Enum.each(waiting, &await_blocked!/1)
+      assert Conn.close(conn) == :ok
+      refute Map.has_key?(Machine.descriptors(), fd)
+      assert Task.await_many(waiting) == [{:error, :closed}, {:error, :closed}]
+    end
+  end
+
+  # The raw files of the VM do not tell theirs.
+  defp descriptor_of(path) do
+    {:ok, %{inode: inode}} = File.stat(path)
+    target = "net:[#{inode}]"
+    [fd] = for {fd, {^target, _}} <- Machine.descriptors(), do: fd
+    fd
+  end
+end

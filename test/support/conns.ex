@@ -1,0 +1,60 @@
+defmodule LinxNative.Test.Conns do
+  @moduledoc """
+  Connections of a test, linked to it, and what it does with those to rtnetlink.
+  """
+
+  alias LinxNative.Conn
+  alias LinxNative.Test.{Await, Container, Links}
+
+  @patience 5_000
+
+  @doc """
+  One of the given protocol and options.
+  """
+  def open!(protocol, options \\ []) do
+    {:ok, conn} = Conn.start_link(protocol, options)
+    conn
+  end
+
+  @doc """
+  One to rtnetlink, in a namespace where nothing happens but what the test does.
+  """
+  def route!(options \\ []) do
+    open!(:route, [netns: {:pid, Container.start([:net]).pid}] ++ options)
+  end
+
+  @doc """
+  The number of its port.
+  """
+  def port_id(conn), do: Conn.info(conn).port_id
+
+  @doc """
+  Makes a request that has no answer but its acknowledgement.
+  """
+  def do!(conn, request), do: {:ok, []} = Conn.request(conn, request)
+
+  @doc """
+  The names of all links.
+  """
+  def names(conn) do
+    {:ok, links} = Conn.request(conn, Links.dump())
+    Enum.map(links, &Links.read(&1).name)
+  end
+
+  @doc """
+  Awaits an event of a link: `{:new | :deleted, name}`.
+  """
+  def event!(conn) do
+    {:ok, [message], _origin} = Conn.recv(conn, @patience)
+    link = Links.read(message)
+    {link.what, link.name}
+  end
+
+  @doc """
+  Awaits that a task waits for the reply to its call.
+  """
+  def await_blocked!(%Task{pid: pid}) do
+    # The call is sent before its caller waits for the reply.
+    true = Await.until(fn -> Process.info(pid, :status) == {:status, :waiting} end)
+  end
+end
