@@ -65,6 +65,7 @@ defmodule LinxNative.Bench do
     try do
       # First, while the VM is small: its size is what the C reference takes its time for.
       procfs = Cpus.on_one(fn -> measure_procfs(place, scale) end)
+      :erlang.garbage_collect()
       calls = Cpus.on_one(fn -> measure_calls(&Operations.groups/2, place, floor, scale) end)
       calls_on_all = measure_calls(&Operations.on_all_cpus/2, place, floor, scale)
       load = measure_load(place, harness, scale)
@@ -96,6 +97,8 @@ defmodule LinxNative.Bench do
   # The memory is resident and not garbage: it is held while the calls are made.
   defp measure_procfs(place, scale) do
     for gib <- scale.gib do
+      # What was held before.
+      :erlang.garbage_collect()
       progress("procfs in a PID namespace, #{gib} GiB in the VM")
       held = :binary.copy(<<1>>, round(gib * 1024 * 1024 * 1024))
       resident = resident()

@@ -16,6 +16,7 @@ defmodule LinxNative.Bench.Requests do
   @done 3
   @error 2
   @longest_datagram 65_536
+  @all 0xFFFFFFFF
   # Of so many requests one is a dump; the others ask for the loopback device.
   @dump_every 10
 
@@ -81,7 +82,7 @@ defmodule LinxNative.Bench.Requests do
   end
 
   defp receive_all(socket, messages) do
-    {entries, _more} = Native.exchange(socket, messages)
+    entries = Native.exchange(socket, messages, @all)
 
     ended? =
       Enum.any?(entries, fn entry ->

@@ -47,11 +47,13 @@ defmodule Links do
 
   # The connection opens its socket in that namespace; nothing else of this VM goes there.
   defp links(path) do
+    # A dump: all there are. The body is a struct ifinfomsg of zeros, for any link.
+    request = %Message{type: @get_link, flags: Message.flags([:dump]), body: <<0::128>>}
+
     with {:ok, conn} <- Conn.start_link(:route, netns: {:path, path}),
-         # A dump: all there are. The body is a struct ifinfomsg of zeros, for any link.
-         request = %Message{type: @get_link, flags: Message.flags([:dump]), body: <<0::128>>},
-         {:ok, messages} <- Conn.request(conn, request) do
-      :ok = Conn.close(conn)
+         answer = Conn.request(conn, request),
+         :ok = Conn.close(conn),
+         {:ok, messages} <- answer do
       Enum.map_join(messages, ", ", &link/1)
     else
       {:error, reason} -> "no answer, #{inspect(reason)}"

@@ -19,34 +19,34 @@ defmodule LinxNative do
     * a `LinxNative.Conn`, a `:socket` of any kind, or the descriptor of a socket in this VM: the namespace it is in, also
       when no process is left in there. `ioctl(SIOCGSKNS)`, since Linux 4.10; takes `CAP_NET_ADMIN` in that namespace.
     * `:host`, `{:pid, pid}`, `{:path, path}`, `{:fd, fd}`, as for `LinxNative.Conn.start_link/2`: the namespace of the VM,
-      of a process, of a file, of a descriptor of such a file. `stat(2)`.
+      of a process, of a file, of a descriptor of such a file. `open(2)`, `ioctl(NS_GET_NSTYPE)`, since Linux 4.11.
 
   Two are the same namespace if and only if these are equal, as long as one of the two exists.
 
       {:ok, id} = LinxNative.netns_id(conn)
       {:ok, ^id} = LinxNative.netns_id({:pid, 4711})
 
-  Errors: the name of an errno, as `:ebadf`, `:enotsock`, `:enoent`, `:eperm`; `:closed`.
+  Errors: the name of an errno, as `:ebadf`, `:enotsock`, `:enoent`, `:eperm`, `:einval` (a file, but not of a network
+  namespace); `:closed`. Anything else raises `ArgumentError` or `FunctionClauseError`.
   """
   @spec netns_id(Conn.t() | :socket.socket() | (fd :: integer) | Conn.netns()) ::
           {:ok, ns_id} | {:error, atom}
-  def netns_id(fd) when is_integer(fd), do: of_descriptor(fd)
-  def netns_id(:host), do: of_file("/proc/self/ns/net")
-  def netns_id({:pid, pid}) when is_integer(pid), do: of_file("/proc/#{pid}/ns/net")
-  def netns_id({:path, path}), do: of_file(path)
-  def netns_id({:fd, fd}) when is_integer(fd), do: of_file("/proc/self/fd/#{fd}")
+  def netns_id(fd) when is_integer(fd), do: named(Native.netns_of_socket(fd))
+  def netns_id(:host), do: named(Native.netns_of_file("/proc/self/ns/net"))
 
-  def netns_id({:"$socket", _} = socket) do
-    with {:ok, fd} <- :socket.getopt(socket, :otp, :fd), do: of_descriptor(fd)
+  def netns_id({:pid, pid}) when is_integer(pid) and pid > 0 do
+    named(Native.netns_of_file("/proc/#{pid}/ns/net"))
   end
 
-  def netns_id(conn), do: Conn.netns(conn)
+  def netns_id({:path, path}) when is_binary(path), do: named(Native.netns_of_file(path))
+  def netns_id({:fd, fd}) when is_integer(fd), do: named(Native.netns_of_descriptor(fd))
 
-  defp of_descriptor(fd) do
-    with {:error, errno} <- Native.netns_of_descriptor(fd), do: {:error, Errno.name(errno)}
+  def netns_id({:"$socket", reference} = socket) when is_reference(reference) do
+    with {:ok, fd} <- :socket.getopt(socket, :otp, :fd), do: netns_id(fd)
   end
 
-  defp of_file(path) do
-    with {:ok, stat} <- File.stat(path), do: {:ok, {stat.major_device, stat.inode}}
-  end
+  def netns_id(conn) when is_pid(conn) or is_atom(conn) or is_tuple(conn), do: Conn.netns(conn)
+
+  defp named({:error, errno}), do: {:error, Errno.name(errno)}
+  defp named(result), do: result
 end

@@ -25,10 +25,12 @@ defmodule LinxNative.Conn do
   from the port the request went to, and never to another. Several messages that are one answer are returned as one. It
   is whole, or an error says what happened: see `t:reason/0`.
 
-  The kernel runs one dump at a time for each socket. Of several, the others wait for their turn; other requests do not.
+  The kernel runs one dump at a time for each socket: of several, the others wait for their turn. Other requests are sent
+  between the parts of a dump, a few hundred kilobytes each.
 
-  The kernel acts on a request while it is sent, and may hold up the connection for as long as that takes. Where slow
-  requests (to create devices) must not hold up others, use two connections.
+  The kernel acts on a request while it is sent, and makes the parts of a dump while they are received. For as long as it
+  takes, because another has its locks, say, the connection waits: others' requests, `recv/2` and `close/1` with it, not
+  the timeout of a `request/3`. Where slow requests must not hold up others, use two connections.
 
   ## Events
 
@@ -42,7 +44,7 @@ defmodule LinxNative.Conn do
   datagram of events counts as one.
 
   What nobody wants yet stays in the kernel's read buffer, and what had to be taken from there to reach an answer is
-  kept in the process, up to `:event_buffer` bytes. When either is full, what comes is lost, and that is told:
+  kept in the process, up to `:event_buffer` bytes, each message counting 256 more than it has. When either is full, what comes is lost, and that is told:
   `{:netlink_error, conn, :overrun}`, or `{:error, :overrun}` from `recv/2`. The connection goes on. Whoever follows the
   state of the kernel by its events then asks for all of it again. As the kernel does not say what was lost, an overrun
   also ends the requests that are on their way, with `{:error, :overrun}`: for many events, use a connection of their
@@ -85,7 +87,7 @@ defmodule LinxNative.Conn do
   import Bitwise
 
   alias LinxNative.Conn.{Error, Filter, Native, Options, Server}
-  alias LinxNative.Message
+  alias LinxNative.{Alignment, Attributes, Errno, Message}
 
   @typedoc "A connection, or the name it was given."
   @type t :: GenServer.server()
@@ -112,29 +114,32 @@ defmodule LinxNative.Conn do
 
     * an exception `LinxNative.Conn.Error` - the kernel refused the request, and says why
     * `:timeout` - it did not come in time
+    * `:not_accepted` - a request to another port than the kernel's takes `accept: :any`
     * `:closed` - the connection is closed, or was meanwhile
     * `:overrun` - answers or events were thrown away, this one perhaps (ENOBUFS)
     * `:dump_interrupted` - what was listed has changed meanwhile, so the list may be wrong (`NLM_F_DUMP_INTR`): ask
       again
     * `{:truncated, length}` - a message of so many bytes does not fit into the option `:datagram`
-    * `{:malformed, what}` - the answer is not made of messages
+    * `{:malformed, {what, offset}}` - the datagram is not made of messages, see `t:LinxNative.Message.reason/0`, or the
+      last one has no outcome in it (`:no_outcome`)
     * another atom - the name of the errno of `sendto(2)` or `recvmsg(2)`, as `:eperm`
   """
   @type reason ::
           Error.t()
           | :timeout
+          | :not_accepted
           | :closed
           | :overrun
           | :dump_interrupted
           | {:truncated, pos_integer}
-          | {:malformed, term}
+          | {:malformed, {Message.reason() | :no_outcome, non_neg_integer}}
           | atom
 
   @typedoc "An option of the socket that is on or off, see `start_link/2`."
   @type flag :: Native.flag()
 
-  # Any of the bits: route netlink takes either for a dump.
   @dump Message.flags([:dump])
+  @create Message.flags([:create])
   @echo Message.flags([:echo])
   @flags Options.flags()
   @buffers [:read_buffer, :write_buffer]
@@ -166,8 +171,8 @@ defmodule LinxNative.Conn do
     * `:datagram` - the longest datagram that is received whole, in bytes, 32 to 16777216; 65536
     * `:event_buffer` - how many bytes of events are kept that nobody wants yet; 1048576
     * `:filter` - a program for `attach_filter/2`
-    * `:accept` - `:kernel` (the default): its messages, and those of a port while a request to it is not answered; or
-      `:any` to get messages of other programs' ports too
+    * `:accept` - `:kernel` (the default) has the kernel refuse what other programs send to this port (`connect(2)`), and
+      drops what they send to its groups; `:any` takes it, and answers to requests with `:to`
     * `:name` - as of `GenServer.start_link/3`
 
   and these of `netlink(7)`, each `true` or `false`:
@@ -188,6 +193,10 @@ defmodule LinxNative.Conn do
   """
   @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, {term, term}}
   def start_link(protocol, options \\ []) do
+    # What an error needs, for when no descriptor is left to load it with.
+    for module <- [Alignment, Attributes, Errno, Error, Message],
+        do: {:module, ^module} = Code.ensure_loaded(module)
+
     {server, options} = Keyword.split(options, [:name])
     options = Options.parse!(options)
 
@@ -202,7 +211,7 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Closes a connection: the descriptor first, then the process.
+  Closes a connection: the descriptor, then the process, when what the kernel is doing for it is done.
 
   Whoever waits in `request/3` or `recv/2` gets `{:error, :closed}`. Closing one that is closed is `:ok`.
   """
@@ -224,7 +233,7 @@ defmodule LinxNative.Conn do
     * `:timeout` - in milliseconds, or `:infinity`; 5000. It counts from the call, waiting for other dumps included.
     * `:ack` - `false` asks for no acknowledgement: the first message that is not part of several ends the answer. For
       protocols that do not acknowledge. `true`
-    * `:to` - the port it goes to; 0, the kernel
+    * `:to` - the port it goes to; 0, the kernel. Another one takes the option `accept: :any` of the connection.
 
   A request that was given up may have been done all the same.
   """
@@ -238,19 +247,23 @@ defmodule LinxNative.Conn do
     request = %{
       to: port!(options[:to]),
       bytes: Message.encode(%{message | flags: flags, sequence: 0, port_id: 0}),
-      dump?: (flags &&& @dump) != 0,
+      dump?: options[:to] == 0 and dump?(flags),
       ack?: options[:ack],
       echo?: (flags &&& @echo) != 0
     }
 
-    call(conn, {:request, request, timeout!(options[:timeout])})
+    timeout = timeout!(options[:timeout])
+
+    # The connection keeps the time as well, to give it up. But it may be held up itself.
+    call(conn, {:request, request, timeout}, timeout)
   end
 
   @doc """
   Sends one message as it is, and does not wait for an answer; that goes to the subscriber, or to `recv/2`.
 
-  A sequence number or port id of 0 is filled in. The kernel refuses a dump (`:ebusy`) while another one of this
-  connection is running, which `request/3` waits for and this does not. Returns the message that was sent.
+  A sequence number or port id of 0 is filled in, and nothing else: without the flag `NLM_F_REQUEST` the kernel ignores
+  it. While another dump of this connection is running, its answer to one is EBUSY; `request/3` waits for that. Returns
+  the message that was sent.
 
   Options: `:to`, as of `request/3`. Errors: `:closed`, or the name of the errno of `sendto(2)`.
   """
@@ -260,9 +273,10 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Sends several messages in one datagram, as `send/3` does one.
+  Sends several messages, at least one, in one datagram, as `send/3` does one.
   """
-  @spec send_many(t, [Message.t()], keyword) :: {:ok, [Message.t()]} | {:error, :closed | atom}
+  @spec send_many(t, nonempty_list(Message.t()), keyword) ::
+          {:ok, [Message.t()]} | {:error, :closed | atom}
   def send_many(conn, [_ | _] = messages, options \\ []) do
     options = Keyword.validate!(options, to: 0)
     bytes = Enum.map(messages, &Message.encode/1)
@@ -279,7 +293,7 @@ defmodule LinxNative.Conn do
   Receives the next datagram that is not the answer to a `request/3`: events, and answers to `send/3`.
 
   Several processes may wait, each gets another one, and they come before the subscriber. `timeout` is in milliseconds,
-  or `:infinity`.
+  or `:infinity`. It is not looked at while the kernel holds the connection up.
 
   Errors: `:timeout`, `:closed`, and what went wrong with a datagram: `:overrun`, `{:truncated, length}`,
   `{:malformed, what}`. The connection goes on after these.
@@ -391,10 +405,16 @@ defmodule LinxNative.Conn do
 
   defp native(conn, function, arguments), do: call(conn, {:native, function, arguments})
 
-  # The connection itself keeps the time.
-  defp call(conn, request) do
-    GenServer.call(conn, request, :infinity)
+  # In some protocols one of the bits is enough. But with NLM_F_CREATE they are NLM_F_EXCL and NLM_F_REPLACE.
+  defp dump?(flags) do
+    bits = flags &&& @dump
+    bits == @dump or (bits != 0 and (flags &&& @create) == 0)
+  end
+
+  defp call(conn, request, timeout \\ :infinity) do
+    GenServer.call(conn, request, timeout)
   catch
+    :exit, {:timeout, _call} -> {:error, :timeout}
     :exit, _reason -> {:error, :closed}
   end
 

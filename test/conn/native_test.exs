@@ -11,6 +11,7 @@ defmodule LinxNative.Conn.NativeTest do
   @moduletag :conn
 
   @datagram 65_536
+  @all 0xFFFFFFFF
 
   defp open! do
     {:ok, socket} = Native.open(:host, 0, @datagram)
@@ -67,7 +68,7 @@ defmodule LinxNative.Conn.NativeTest do
 
         await_end(monitor)
         assert Await.until(fn -> closed?(opened) end), "owner ended with #{reason}"
-        assert Native.exchange(socket, []) == {:error, :closed}
+        assert Native.exchange(socket, [], @all) == {:error, :closed}
       end
     end
 
@@ -98,8 +99,8 @@ defmodule LinxNative.Conn.NativeTest do
       :ok = Native.close(socket)
 
       for {function, arguments} <- [
-            exchange: [[{0, dump()}]],
-            receive: [],
+            exchange: [[{0, dump()}], @all],
+            only_kernel: [],
             select: [make_ref()],
             join: [1],
             leave: [1],
@@ -123,7 +124,8 @@ defmodule LinxNative.Conn.NativeTest do
   describe "an exchange" do
     test "sends, and has the answers of the kernel" do
       {socket, _, _} = open!()
-      assert {[:sent | datagrams], false} = Native.exchange(socket, [{0, dump()}])
+      assert [:drained, :sent | entries] = Native.exchange(socket, [{0, dump()}], @all)
+      assert {datagrams, [:drained]} = Enum.split(entries, -1)
       assert Enum.all?(datagrams, &match?({:datagram, 0, 0, nil, <<_::binary>>}, &1))
       {:ok, last} = datagrams |> List.last() |> elem(4) |> Message.decode()
       assert List.last(last).type == 3
@@ -132,10 +134,10 @@ defmodule LinxNative.Conn.NativeTest do
 
     test "has the messages that were refused in their places" do
       {socket, _, _} = open!()
-      nobody = {0xFFFFFFF0, dump()}
+      messages = [{0xFFFFFFF0, dump()}, {0, dump()}]
 
-      assert {[{:refused, 111}, :sent | _], false} =
-               Native.exchange(socket, [nobody, {0, dump()}])
+      assert [:drained, {:refused, 111}, :drained, :sent | _] =
+               Native.exchange(socket, messages, @all)
 
       Native.close(socket)
     end
@@ -143,20 +145,56 @@ defmodule LinxNative.Conn.NativeTest do
     test "stops when there was much, with what it has not sent" do
       {socket, _, _} = open!()
       requests = List.duplicate({0, dump()}, 500)
-      {entries, more?} = Native.exchange(socket, requests)
-      assert more?
-      assert Enum.count(entries, &(&1 == :sent)) < 500
+      entries = Native.exchange(socket, requests, @all)
+      refute List.last(entries) == :drained
+      assert Enum.count(entries, &(&1 == :sent)) in 1..499
       Native.close(socket)
+    end
+
+    test "receives so many datagrams and leaves the others" do
+      {socket, _, _} = open!()
+      assert [:sent] = Native.exchange(socket, [{0, dump()}], 0)
+      assert [{:datagram, _, _, _, _}] = Native.exchange(socket, [], 1)
+      assert [{:datagram, _, _, _, _} | _] = Native.exchange(socket, [], @all)
+      Native.close(socket)
+    end
+
+    test "sends, however much there is to be received" do
+      {:ok, crowded} = Native.open(:host, 2, @datagram)
+      {:ok, port_id} = Native.port_id(crowded)
+      {:ok, sender} = Native.open(:host, 2, @datagram)
+      entries = Native.exchange(sender, List.duplicate({port_id, <<0::128>>}, 1000), 0)
+      assert Enum.count(entries, &(&1 == :sent)) > 300
+
+      entries = Native.exchange(crowded, [{0xFFFFFFF0, <<0::128>>}], @all)
+
+      assert {before, [{:refused, 111} | _]} =
+               Enum.split_while(entries, &(elem(&1, 0) == :datagram))
+
+      assert before != []
+      Enum.each([crowded, sender], &Native.close/1)
     end
 
     test "of what is longer than the buffer says how long it is" do
       {:ok, socket} = Native.open(:host, 0, 100)
-      assert {[:sent | entries], false} = Native.exchange(socket, [{0, dump()}])
+      assert [:drained, :sent | entries] = Native.exchange(socket, [{0, dump()}], @all)
       assert [{:truncated, 0, 0, nil, beginning, length} | _] = entries
-      assert byte_size(beginning) == 100
+      assert byte_size(beginning) == 16
       assert length > 100
       Native.close(socket)
     end
+  end
+
+  test "with only_kernel nobody else can send to a socket" do
+    {:ok, socket} = Native.open(:host, 2, @datagram)
+    {:ok, port_id} = Native.port_id(socket)
+    {:ok, sender} = Native.open(:host, 2, @datagram)
+    assert [_, :sent | _] = Native.exchange(sender, [{port_id, <<0::128>>}], @all)
+    assert :ok = Native.only_kernel(socket)
+    assert [_, {:refused, 111} | _] = Native.exchange(sender, [{port_id, <<0::128>>}], @all)
+    # What was there before.
+    assert [{:datagram, _, _, _, _}, :drained] = Native.exchange(socket, [], @all)
+    Enum.each([socket, sender], &Native.close/1)
   end
 
   describe "select" do
@@ -172,7 +210,7 @@ defmodule LinxNative.Conn.NativeTest do
       refute_received {:select, _, _, _}
       Container.sh!(container, "ip link set lo up")
       assert_receive {:select, ^socket, ^reference, :ready_input}
-      assert {[_ | _], false} = Native.receive(socket)
+      assert [{:datagram, 0, 1, nil, _} | _] = Native.exchange(socket, [], @all)
       Container.sh!(container, "ip link set lo down")
       refute_received {:select, _, _, _}
       Native.close(socket)
@@ -233,7 +271,8 @@ defmodule LinxNative.Conn.NativeTest do
 
     test "by every function that takes a socket" do
       for {function, arity} <- Native.module_info(:exports),
-          function not in [:module_info, :__info__, :open, :netns_of_descriptor],
+          function not in [:module_info, :__info__, :open],
+          not String.starts_with?(to_string(function), "netns_of"),
           wrong <- [make_ref() | @wrong] do
         arguments = [wrong | List.duplicate(0, arity - 1)]
         assert_raise ArgumentError, fn -> apply(Native, function, arguments) end
@@ -243,27 +282,38 @@ defmodule LinxNative.Conn.NativeTest do
     test "by those that take more" do
       {socket, _, _} = open!()
 
-      calls =
-        for(wrong <- @wrong -- [[]], do: {:exchange, [wrong]}) ++
-          (for(wrong <- @wrong, do: {:exchange, [[{0, dump()} | wrong]]}) --
-             ([{:exchange, [[{0, dump()}]]}] ++
-                for(
-                  wrong <- [{-1, ""}, {0x100000000, ""}, {0, ~c"x"}, {0, <<1::1>>}, {0}],
-                  do: {:exchange, [[wrong]]}
-                ) ++
-                for(wrong <- @wrong, do: {:select, [wrong]}) ++
-                for(wrong <- @wrong -- [-1], f <- [:join, :leave], do: {f, [wrong]}) ++
-                for(wrong <- @wrong -- ["x"], do: {:attach_filter, [wrong]}) ++
-                for(wrong <- @wrong, do: {:flag, [wrong]}) ++
-                for(wrong <- @wrong, do: {:set_flag, [:ext_ack, wrong]}) ++
-                for(wrong <- @wrong, do: {:buffer, [wrong]}) ++
-                for(wrong <- @wrong, do: {:set_buffer, [:read_buffer, wrong]})))
+      no_lists = @wrong -- [[]]
+      improper = for wrong <- no_lists, do: [{0, dump()} | wrong]
+      no_messages = [{-1, ""}, {0x100000000, ""}, {0, ~c"x"}, {0, <<1::1>>}, {0}]
+      no_messages = for wrong <- no_messages, do: [wrong]
 
-      for {function, arguments} <- calls do
+      wrong = [
+        exchange: for(wrong <- no_lists ++ improper ++ no_messages, do: [wrong, 0]),
+        exchange: for(wrong <- @wrong, do: [[], wrong]),
+        select: for(wrong <- @wrong, do: [wrong]),
+        join: for(wrong <- @wrong -- [-1], do: [wrong]),
+        leave: for(wrong <- @wrong -- [-1], do: [wrong]),
+        attach_filter: for(wrong <- @wrong -- ["x"], do: [wrong]),
+        flag: for(wrong <- @wrong, do: [wrong]),
+        set_flag: for(wrong <- @wrong, do: [:ext_ack, wrong]),
+        buffer: for(wrong <- @wrong, do: [wrong]),
+        set_buffer: for(wrong <- @wrong, do: [:read_buffer, wrong])
+      ]
+
+      for {function, lists} <- wrong, arguments <- lists do
         assert_raise ArgumentError, fn -> apply(Native, function, [socket | arguments]) end
       end
 
       Native.close(socket)
+    end
+
+    test "by those that look at namespaces" do
+      for wrong <- @wrong -- ["x"],
+          do: assert_raise(ArgumentError, fn -> Native.netns_of_file(wrong) end)
+
+      for wrong <- @wrong -- [-1], function <- [:netns_of_socket, :netns_of_descriptor] do
+        assert_raise ArgumentError, fn -> apply(Native, function, [wrong]) end
+      end
     end
 
     test "a program that is none is EINVAL" do

@@ -35,7 +35,7 @@ defmodule LinxNative.Conn.Caller do
     :ok
   end
 
-  @doc "Whether a reference is that of this caller."
-  @spec is?(t, reference) :: boolean
-  def is?(%__MODULE__{monitor: monitor}, reference), do: monitor == reference
+  @doc "The reference that names it."
+  @spec reference(t) :: reference
+  def reference(%__MODULE__{monitor: monitor}), do: monitor
 end

@@ -33,7 +33,7 @@ defmodule LinxNative.Conn.Error do
   @doc """
   Reads the outcome of a request from an `NLMSG_ERROR` or `NLMSG_DONE` message.
   """
-  @spec outcome(Message.t(), :error | :done) :: :ok | {:error, t} | {:error, :malformed}
+  @spec outcome(Message.t(), :error | :done) :: :ok | {:error, t | {:malformed, {:no_outcome, 0}}}
   def outcome(%Message{body: <<0::native-32, _::binary>>}, _kind), do: :ok
 
   # Not every protocol says how a dump ended.
@@ -54,7 +54,7 @@ defmodule LinxNative.Conn.Error do
      }}
   end
 
-  def outcome(%Message{}, _kind), do: {:error, :malformed}
+  def outcome(%Message{}, _kind), do: {:error, {:malformed, {:no_outcome, 0}}}
 
   @impl true
   def message(%__MODULE__{} = error) do

@@ -37,6 +37,15 @@ defmodule LinxNative.Conn.Inbox do
   @spec wanted?(t) :: boolean
   def wanted?(inbox), do: inbox.active != false or not :queue.is_empty(inbox.waiting)
 
+  @doc "How many datagrams are wanted now."
+  @spec wanted(t) :: non_neg_integer | :all
+  def wanted(%{active: true}), do: :all
+
+  def wanted(%{active: active} = inbox) do
+    by_subscriber = %{false: 0, once: 1}
+    :queue.len(inbox.waiting) + Map.get(by_subscriber, active, active)
+  end
+
   @doc """
   Puts something in, that takes so many bytes. `:overrun` says that it was thrown away, as there was no room.
   """
@@ -72,7 +81,7 @@ defmodule LinxNative.Conn.Inbox do
   @spec leave(t, reference) :: {Caller.t() | nil, t}
   def leave(inbox, reference) do
     {callers, waiting} =
-      inbox.waiting |> :queue.to_list() |> Enum.split_with(&Caller.is?(&1, reference))
+      inbox.waiting |> :queue.to_list() |> Enum.split_with(&(Caller.reference(&1) == reference))
 
     {List.first(callers), %{inbox | waiting: :queue.from_list(waiting)}}
   end

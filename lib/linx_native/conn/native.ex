@@ -14,7 +14,7 @@ defmodule LinxNative.Conn.Native do
   @opaque socket :: reference
 
   @typedoc """
-  What happened, in its order. The bytes of `:truncated` are the beginning of a datagram of so many bytes.
+  What happened, in its order. The bytes of `:truncated` are the first 16 of a datagram of so many.
   """
   @type entry ::
           :sent
@@ -24,6 +24,7 @@ defmodule LinxNative.Conn.Native do
              length :: pos_integer}
           | :overrun
           | {:failed, errno}
+          | :drained
 
   @type errno :: pos_integer
   @type u32 :: 0..0xFFFFFFFF
@@ -53,18 +54,19 @@ defmodule LinxNative.Conn.Native do
   @spec close(socket) :: :ok
   def close(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
+  @doc "Has the kernel refuse what other ports send: `connect(2)`. Not what is sent to groups."
+  @spec only_kernel(socket) :: :ok | failed
+  def only_kernel(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
   @doc """
   Receives what there is, then sends each message to its port and receives again: `sendto(2)`, `recvmsg(2)`.
 
-  `more` says that it stopped before all was received. The messages without an entry were not sent, then and after
-  `:failed`. While another process does the same, it is 16 (EBUSY).
+  It receives so many datagrams at most, and no more than some 256 KiB. It is `:drained` where nothing was left to be
+  received; if the last entry is something else, there may be more. Messages without an entry were not sent. While
+  another process does the same, it is 16 (EBUSY).
   """
-  @spec exchange(socket, [{port_id :: u32, binary}]) :: {[entry], more :: boolean} | failed
-  def exchange(_socket, _messages), do: :erlang.nif_error(:nif_not_loaded)
-
-  @doc "Receives what there is, on a normal scheduler: not while a dump is running, which the kernel continues in there."
-  @spec receive(socket) :: {[entry], more :: boolean} | failed
-  def receive(_socket), do: :erlang.nif_error(:nif_not_loaded)
+  @spec exchange(socket, [{port_id :: u32, binary}], datagrams :: u32) :: [entry] | failed
+  def exchange(_socket, _messages, _datagrams), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc "Asks for one message `{:select, socket, reference, :ready_input}` when there is something to receive."
   @spec select(socket, reference) :: :ok | failed
@@ -122,7 +124,15 @@ defmodule LinxNative.Conn.Native do
   @spec netns(socket) :: {:ok, {non_neg_integer, non_neg_integer}} | failed
   def netns(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The same of a descriptor of the VM."
+  @doc "The same of a socket by its descriptor."
+  @spec netns_of_socket(integer) :: {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
+  def netns_of_socket(_fd), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The device and inode of the file of a network namespace, which has to be one: `ioctl(NS_GET_NSTYPE)`."
+  @spec netns_of_file(binary) :: {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
+  def netns_of_file(_path), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The same of a descriptor of such a file."
   @spec netns_of_descriptor(integer) ::
           {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
   def netns_of_descriptor(_fd), do: :erlang.nif_error(:nif_not_loaded)

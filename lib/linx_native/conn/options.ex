@@ -104,7 +104,8 @@ defmodule LinxNative.Conn.Options do
   defp check(:netns, {:path, path}), do: is_binary(path)
   defp check(:netns, {:fd, fd}), do: is_integer(fd) and fd in 0..0x7FFFFFFF
   defp check(:netns, _other), do: false
-  defp check(:groups, groups), do: is_list(groups) and Enum.all?(groups, &is_group/1)
+  defp check(:groups, [group | groups]), do: is_group(group) and check(:groups, groups)
+  defp check(:groups, groups), do: groups == []
   defp check(name, nil) when name in [:read_buffer, :write_buffer, :filter, :subscriber], do: true
   defp check(name, size) when name in [:read_buffer, :write_buffer], do: is_buffer(size)
   defp check(:datagram, size), do: is_integer(size) and size in 32..@max_datagram

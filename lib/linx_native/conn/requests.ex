@@ -6,7 +6,7 @@ defmodule LinxNative.Conn.Requests do
   time and refuses others meanwhile, so that of several the others wait.
 
   Every request has a sequence number of its own. That of one which was given up (its time was over, its caller died) is
-  remembered for some time: an answer that comes late is nobody's.
+  remembered, as long as it is among the last 4096 of them: an answer that comes late is nobody's.
   """
 
   alias LinxNative.Conn.Error
@@ -20,7 +20,8 @@ defmodule LinxNative.Conn.Requests do
     waiting: :queue.new(),
     dumps: :queue.new(),
     dump: nil,
-    late: %{}
+    late: %{},
+    oldest: :queue.new()
   ]
 
   @opaque t :: %__MODULE__{}
@@ -45,7 +46,7 @@ defmodule LinxNative.Conn.Requests do
           | :overrun
           | :dump_interrupted
           | {:truncated, pos_integer}
-          | {:malformed, term}
+          | {:malformed, {Message.reason() | :no_outcome, non_neg_integer}}
           | atom
 
   # NLMSG_* of linux/netlink.h
@@ -54,7 +55,7 @@ defmodule LinxNative.Conn.Requests do
   @done 3
   @data_lost 4
 
-  # How many late ones are remembered. Those of the kernel come at once, if at all.
+  # How many late ones are remembered. The kernel's come at once, if at all.
   @remembered 4096
 
   @max 0xFFFFFFFF
@@ -157,8 +158,12 @@ defmodule LinxNative.Conn.Requests do
   end
 
   @doc "All that have not ended."
-  @spec all(t) :: [{Message.u32(), request}]
-  def all(requests), do: Map.to_list(requests.pending)
+  @spec all(t) :: [request]
+  def all(requests), do: Map.values(requests.pending)
+
+  @doc "How many have not ended."
+  @spec count(t) :: non_neg_integer
+  def count(requests), do: map_size(requests.pending)
 
   @doc "Whether an answer may still come."
   @spec expecting?(t) :: boolean
@@ -167,9 +172,9 @@ defmodule LinxNative.Conn.Requests do
       Enum.any?(requests.pending, fn {_number, request} -> request.sent? end)
   end
 
-  @doc "Whether the kernel may be in the middle of a dump."
-  @spec dumping?(t) :: boolean
-  def dumping?(requests), do: requests.dump != nil
+  @doc "Whether the kernel may be in the middle of the dump of this number."
+  @spec dumping?(t, Message.u32()) :: boolean
+  def dumping?(requests, number), do: requests.dump == number
 
   @doc "Whether there is something to be sent."
   @spec waiting?(t) :: boolean
@@ -296,9 +301,16 @@ defmodule LinxNative.Conn.Requests do
 
   defp next_dump(requests), do: requests
 
+  # The oldest are forgotten first. Some that are gone already may be among them.
   defp remember(requests, number, %{to: port_id}) do
-    late = if map_size(requests.late) < @remembered, do: requests.late, else: %{}
-    %{requests | late: Map.put(late, number, port_id)}
+    oldest = :queue.in(number, requests.oldest)
+    requests = %{requests | late: Map.put(requests.late, number, port_id), oldest: oldest}
+    if :queue.len(oldest) > @remembered, do: forget_oldest(requests), else: requests
+  end
+
+  defp forget_oldest(requests) do
+    {{:value, number}, oldest} = :queue.out(requests.oldest)
+    forget(%{requests | oldest: oldest}, number)
   end
 
   defp forget(requests, number), do: %{requests | late: Map.delete(requests.late, number)}

@@ -2,9 +2,10 @@ defmodule LinxNative.Conn.Server do
   @moduledoc """
   The process behind a `LinxNative.Conn`: it owns the socket, and is the only one that sends and receives.
 
-  What is to be sent is collected while other work is done, and then given to one call of `exchange/2`, which also receives
-  the answers: the kernel has them ready when `sendto(2)` returns. The socket is watched only while an answer is still to
-  come, or somebody wants events; else these stay in the kernel's buffer.
+  What is to be sent is collected while other work is done, and then given to one call of
+  `LinxNative.Conn.Native.exchange/3`, which also receives the answers: the kernel has them ready when `sendto(2)` returns.
+  The socket is watched only while an answer is still to come, or somebody wants events; else these stay in the kernel's
+  buffer.
   """
 
   use GenServer
@@ -12,11 +13,14 @@ defmodule LinxNative.Conn.Server do
   alias LinxNative.Conn.{Caller, Inbox, Native, Requests}
   alias LinxNative.{Errno, Message}
 
-  # The size of a header, in bytes.
-  @header 16
-
   # How many messages go to one call.
   @batch 64
+
+  # No limit.
+  @all 0xFFFFFFFF
+
+  # What a message that is kept takes besides its bytes, about, in bytes.
+  @overhead 256
 
   @counters [
     :requests,
@@ -41,6 +45,7 @@ defmodule LinxNative.Conn.Server do
     :packet_info,
     :armed,
     :subscription,
+    callers: %{},
     working?: false,
     overrun?: false,
     counters: Map.new(@counters, &{&1, 0})
@@ -50,8 +55,6 @@ defmodule LinxNative.Conn.Server do
   def init({parent, protocol, options}) do
     # The link alone would let it outlive a process that ends normally.
     owner = Process.monitor(parent)
-    # It names the error when no descriptor is left to load it with.
-    {:module, Errno} = Code.ensure_loaded(Errno)
 
     with {:ok, socket} <- open(protocol, options),
          {:ok, port_id} <- configure(socket, options) do
@@ -74,10 +77,17 @@ defmodule LinxNative.Conn.Server do
   end
 
   @impl true
+  # The kernel would refuse its answer.
+  def handle_call({:request, %{to: to}, _timeout}, _from, %{accept: :kernel} = state)
+      when to != 0 do
+    {:reply, {:error, :not_accepted}, state}
+  end
+
   def handle_call({:request, request, timeout}, from, state) do
-    request = Map.put(request, :from, Caller.watch(from, timeout))
-    {_number, requests} = Requests.add(state.requests, request)
-    {:noreply, %{state | requests: requests} |> count(:requests) |> work()}
+    caller = Caller.watch(from, timeout)
+    {number, requests} = Requests.add(state.requests, Map.put(request, :from, caller))
+    callers = Map.put(state.callers, Caller.reference(caller), number)
+    {:noreply, %{state | requests: requests, callers: callers} |> count(:requests) |> work()}
   end
 
   def handle_call({:send, messages, to}, from, state) do
@@ -139,7 +149,7 @@ defmodule LinxNative.Conn.Server do
   @impl true
   def terminate(_reason, state) do
     :ok = Native.close(state.socket)
-    callers = for {_number, request} <- Requests.all(state.requests), do: request.from
+    callers = for request <- Requests.all(state.requests), do: request.from
 
     for caller <- callers ++ Inbox.waiting(state.inbox),
         do: Caller.reply(caller, {:error, :closed})
@@ -152,7 +162,7 @@ defmodule LinxNative.Conn.Server do
   @doc false
   def format_status(status) do
     Map.replace_lazy(status, :state, fn state ->
-      %{counters: state.counters, pending: length(Requests.all(state.requests))}
+      %{counters: state.counters, pending: Requests.count(state.requests)}
     end)
   end
 
@@ -165,20 +175,23 @@ defmodule LinxNative.Conn.Server do
   defp configure(socket, options) do
     buffers = for {buffer, bytes} <- options.buffers, do: {:set_buffer, [buffer, bytes], buffer}
     flags = for {flag, on} <- options.flags, do: {:set_flag, [flag, on], flag}
+    kernel = if options.accept == :kernel, do: [{:only_kernel, [], :accept}], else: []
     filter = if options.filter, do: [{:attach_filter, [options.filter], :filter}], else: []
     groups = for group <- options.groups, do: {:join, [group], {:group, group}}
     # First of all, so that no event is taken for an answer.
     first = {:set_flag, [:packet_info, true], :packet_info}
 
     # The groups last: what they bring is subject to all else.
-    Enum.reduce_while([first] ++ buffers ++ flags ++ filter ++ groups, :ok, fn {function,
-                                                                                arguments, stage},
-                                                                               :ok ->
-      case native(socket, function, arguments) do
-        :ok -> {:cont, :ok}
-        {:error, reason} -> {:halt, {:error, {stage, reason}}}
+    Enum.reduce_while(
+      [first] ++ kernel ++ buffers ++ flags ++ filter ++ groups,
+      :ok,
+      fn {function, arguments, stage}, :ok ->
+        case native(socket, function, arguments) do
+          :ok -> {:cont, :ok}
+          {:error, reason} -> {:halt, {:error, {stage, reason}}}
+        end
       end
-    end)
+    )
     |> case do
       :ok -> native(socket, :port_id, [])
       error -> error
@@ -218,23 +231,27 @@ defmodule LinxNative.Conn.Server do
     if items == [] and not wanted?(state) do
       state
     else
-      case transfer(state, items) do
+      messages = for {_id, to, bytes} <- items, do: {to, bytes}
+
+      case Native.exchange(state.socket, messages, limit(state, items)) do
         {:error, reason} ->
           exit({:shutdown, reason})
 
-        {entries, more?} ->
+        entries ->
           {state, unsent} = Enum.reduce(entries, {state, items}, &entry/2)
-          state |> unpop(unsent) |> received(more?)
+          state |> unpop(unsent) |> received(List.last(entries) == :drained)
       end
     end
   end
 
-  # The kernel goes on with a dump while it is received from, for as long as that takes.
-  defp transfer(state, items) do
-    if items == [] and not Requests.dumping?(state.requests) do
-      Native.receive(state.socket)
-    else
-      Native.exchange(state.socket, for({_id, to, bytes} <- items, do: {to, bytes}))
+  # An answer may be behind any number of others. Without one, the kernel keeps what nobody wants.
+  defp limit(state, items) do
+    case Inbox.wanted(state.inbox) do
+      wanted when is_integer(wanted) and items == [] ->
+        if Requests.expecting?(state.requests), do: @all, else: wanted
+
+      _ ->
+        @all
     end
   end
 
@@ -249,12 +266,10 @@ defmodule LinxNative.Conn.Server do
 
   defp unpop(state, unsent), do: %{state | requests: Requests.unpop(state.requests, unsent)}
 
-  defp received(state, true), do: work(state)
-
-  defp received(state, false) do
-    state = tell_overrun(state)
-    state = %{state | requests: Requests.drained(state.requests)}
-    if Requests.waiting?(state.requests), do: work(state), else: watch(state)
+  defp received(state, drained?) do
+    if (not drained? and wanted?(state)) or Requests.waiting?(state.requests),
+      do: work(state),
+      else: watch(state)
   end
 
   defp watch(%{armed: nil} = state) do
@@ -273,10 +288,9 @@ defmodule LinxNative.Conn.Server do
     Inbox.wanted?(state.inbox) or Requests.expecting?(state.requests)
   end
 
-  # Nothing is sent before all was received.
-  defp entry(entry, {%{overrun?: true} = state, items})
-       when entry == :sent or elem(entry, 0) == :refused do
-    entry(entry, {tell_overrun(state), items})
+  defp entry(:drained, {state, items}) do
+    state = tell_overrun(state)
+    {%{state | requests: Requests.drained(state.requests)}, items}
   end
 
   defp entry(:sent, {state, [{{:posted, from, result}, _to, _bytes} | items]}) do
@@ -322,7 +336,7 @@ defmodule LinxNative.Conn.Server do
 
   defp entry({:failed, errno}, {state, items}) do
     reason = Errno.name(errno)
-    {state |> fail_sent(reason) |> put({:error, reason}, 0), items}
+    {state |> fail_sent(reason) |> put({:error, reason}, @overhead), items}
   end
 
   defp tell_overrun(%{overrun?: false} = state), do: state
@@ -334,11 +348,8 @@ defmodule LinxNative.Conn.Server do
     |> put({:error, :overrun}, 0)
   end
 
-  # Anybody may send to a port of some protocols; only the kernel has port 0.
-  defp accepted?(state, port_id) do
-    port_id == 0 or state.accept == :any or
-      Enum.any?(Requests.all(state.requests), fn {_number, request} -> request.to == port_id end)
-  end
+  # What is sent to a group of some protocols may be anybody's; only the kernel has port 0.
+  defp accepted?(state, port_id), do: port_id == 0 or state.accept == :any
 
   defp origin(state, port_id, group, nsid) do
     %{port_id: port_id, group: if(state.packet_info, do: group), nsid: nsid}
@@ -354,7 +365,7 @@ defmodule LinxNative.Conn.Server do
 
         if unknown == [],
           do: state,
-          else: put(state, {:messages, unknown, origin}, byte_size(bytes))
+          else: put(state, {:messages, unknown, origin}, size(unknown, bytes))
 
       {:error, reason} ->
         state |> count(:malformed) |> damaged(origin.port_id, group, bytes, {:malformed, reason})
@@ -373,8 +384,7 @@ defmodule LinxNative.Conn.Server do
 
     case taken do
       {:ended, _number, request, result} ->
-        Caller.reply(request.from, result)
-        {unknown, state}
+        {unknown, state |> end_request(request, result) |> count_malformed(result)}
 
       :taken ->
         {unknown, state}
@@ -396,10 +406,10 @@ defmodule LinxNative.Conn.Server do
 
   defp damaged(state, _port_id, _group, bytes, reason), do: put_damaged(state, bytes, reason)
 
-  # At least as much as a message takes: one byte, again and again, must not fill the memory.
-  defp put_damaged(state, bytes, reason) do
-    put(state, {:error, reason}, max(byte_size(bytes), @header))
-  end
+  defp put_damaged(state, bytes, reason), do: put(state, {:error, reason}, size([:one], bytes))
+
+  # What they take in memory, about: else those without a body would be many.
+  defp size(messages, bytes), do: byte_size(bytes) + @overhead * length(messages)
 
   defp put(state, item, size) do
     case {Inbox.put(state.inbox, item, size), item} do
@@ -409,38 +419,43 @@ defmodule LinxNative.Conn.Server do
     end
   end
 
+  defp count_malformed(state, {:error, {:malformed, _what}}), do: count(state, :malformed)
+  defp count_malformed(state, _result), do: state
+
+  defp end_request(state, %{from: caller}, result) do
+    Caller.reply(caller, result)
+    %{state | callers: Map.delete(state.callers, Caller.reference(caller))}
+  end
+
   defp fail(state, number, reason) do
     {request, requests} = Requests.give_up(state.requests, number)
-    if request, do: Caller.reply(request.from, {:error, reason})
-    %{state | requests: requests}
+    state = %{state | requests: requests}
+    if request, do: end_request(state, request, {:error, reason}), else: state
   end
 
   # Any of their answers may be what is lost.
   defp fail_sent(state, reason) do
     {given_up, requests} = Requests.give_up_sent(state.requests)
-    for {_number, request} <- given_up, do: Caller.reply(request.from, {:error, reason})
-    %{state | requests: requests}
+
+    Enum.reduce(given_up, %{state | requests: requests}, fn {_number, request}, state ->
+      end_request(state, request, {:error, reason})
+    end)
   end
 
   # A caller that waits no more, because its time is over or because it died.
   defp leave(state, reference, ending) do
-    waiting =
-      Enum.find(Requests.all(state.requests), fn {_, request} ->
-        Caller.is?(request.from, reference)
-      end)
-
-    case {waiting, Inbox.leave(state.inbox, reference)} do
-      {{number, request}, _inbox} ->
-        ending.(request.from)
-        {_request, requests} = Requests.give_up(state.requests, number)
-        %{state | requests: requests}
-
-      {nil, {nil, _inbox}} ->
-        state
-
-      {nil, {caller, inbox}} ->
-        ending.(caller)
+    case Map.pop(state.callers, reference) do
+      {nil, _callers} ->
+        {caller, inbox} = Inbox.leave(state.inbox, reference)
+        if caller, do: ending.(caller)
         %{state | inbox: inbox}
+
+      {number, callers} ->
+        {request, requests} = Requests.give_up(state.requests, number)
+        ending.(request.from)
+        state = %{state | requests: requests, callers: callers}
+        # Others wait for the end of a dump, and nothing else may come to be received.
+        if Requests.dumping?(requests, number), do: work(state), else: state
     end
   end
 
@@ -465,7 +480,7 @@ defmodule LinxNative.Conn.Server do
       read_buffer: get.(:buffer, [:read_buffer]),
       write_buffer: get.(:buffer, [:write_buffer]),
       drops: get.(:drops, []),
-      pending: length(Requests.all(state.requests)),
+      pending: Requests.count(state.requests),
       counters: state.counters
     }
   end

@@ -7,52 +7,51 @@ use rustler::{Binary, Encoder, Env, NewBinary, Term};
 
 /// How many bytes one call receives before it returns, so that its result stays small; each entry counts as [`ENTRY`]
 /// more.
-pub(crate) const ROOM: usize = 256 * 1024;
-/// The same for a call that is to be over soon.
-pub(crate) const ROOM_ON_NORMAL_SCHEDULER: usize = 64 * 1024;
+const ROOM: usize = 256 * 1024;
+/// How many it receives before it sends, whatever else there is: so nobody can keep it from sending.
+const ROOM_BEFORE: usize = 64 * 1024;
 const ENTRY: usize = 256;
 
+/// What is told of a datagram that is cut: the header of its first message.
+const HEADER: usize = 16;
+
 mod atoms {
-    rustler::atoms! { sent, refused, datagram, truncated, overrun, failed }
+    rustler::atoms! { sent, refused, datagram, truncated, overrun, failed, drained }
 }
 
-/// Sends each message to its port, and receives what there is: before the first, so that a full buffer is nothing of
-/// theirs, and after each.
-///
-/// The result is `{entries, more}`. `more` says that it stopped before everything was received, and before the messages
-/// that have no entry were sent.
+/// Receives what there is, sends each message to its port, and receives after each. It receives so many datagrams at
+/// most, and may end before all messages are sent. It is `drained` where nothing was left to be received.
 pub(crate) fn run<'a>(
     env: Env<'a>,
     connection: &Connection,
     buffer: &mut [u8],
     messages: &[(u32, Binary<'a>)],
-    room: usize,
+    datagrams: u32,
 ) -> Term<'a> {
     let mut exchange = Exchange {
         env,
         connection,
         buffer,
         entries: Vec::new(),
-        room,
+        room: if messages.is_empty() {
+            ROOM
+        } else {
+            ROOM_BEFORE
+        },
+        datagrams,
     };
-    let mut left = exchange.receive_all();
+    exchange.receive();
+    if !messages.is_empty() {
+        exchange.room = ROOM;
+    }
     for (port_id, message) in messages {
-        if left != Left::Nothing {
+        if exchange.room == 0 {
             break;
         }
         exchange.send(*port_id, message.as_slice());
-        left = exchange.receive_all();
+        exchange.receive();
     }
-    (exchange.entries, left == Left::More).encode(env)
-}
-
-/// What is left to be received.
-#[derive(PartialEq)]
-enum Left {
-    Nothing,
-    More,
-    /// It cannot be received now.
-    Unknown,
+    exchange.entries.encode(env)
 }
 
 struct Exchange<'a, 'b> {
@@ -61,6 +60,7 @@ struct Exchange<'a, 'b> {
     buffer: &'b mut [u8],
     entries: Vec<Term<'a>>,
     room: usize,
+    datagrams: u32,
 }
 
 impl<'a> Exchange<'a, '_> {
@@ -72,25 +72,24 @@ impl<'a> Exchange<'a, '_> {
         self.add(entry, 0);
     }
 
-    fn receive_all(&mut self) -> Left {
-        while self.room > 0 {
+    fn receive(&mut self) {
+        while self.room > 0 && self.datagrams > 0 {
             match self.connection.receive(self.buffer) {
-                Ok(None) => return Left::Nothing,
-                Ok(Some(datagram)) => self.received(&datagram),
+                Ok(None) => return self.entries.push(atoms::drained().encode(self.env)),
+                Ok(Some(datagram)) => {
+                    self.datagrams = self.datagrams.saturating_sub(1);
+                    self.received(&datagram);
+                }
                 Err(errno) if errno.raw() == libc::ENOBUFS => {
                     self.add(atoms::overrun().encode(self.env), 0);
                 }
-                Err(errno) => {
-                    self.add((atoms::failed(), errno.raw()).encode(self.env), 0);
-                    return Left::Unknown;
-                }
+                Err(errno) => self.add((atoms::failed(), errno.raw()).encode(self.env), 0),
             }
         }
-        Left::More
     }
 
-    /// `{:datagram, port_id, group, nsid, bytes}`; of one that is longer than the buffer what is there of it, and
-    /// `:truncated` with its whole length.
+    /// `{:datagram, port_id, group, nsid, bytes}`; of one that is longer than the buffer its beginning, and `:truncated`
+    /// with its whole length.
     fn received(&mut self, datagram: &Datagram) {
         let Datagram {
             port_id,
@@ -99,10 +98,12 @@ impl<'a> Exchange<'a, '_> {
             length,
         } = *datagram;
         let whole = self.buffer.get(..length);
-        let received = whole.unwrap_or(self.buffer);
-        let mut bytes = NewBinary::new(self.env, received.len());
-        bytes.as_mut_slice().copy_from_slice(received);
-        let size = received.len();
+        let beginning = self.buffer.get(..HEADER).unwrap_or(self.buffer);
+        let told = whole.unwrap_or(beginning);
+
+        let size = told.len();
+        let mut bytes = NewBinary::new(self.env, size);
+        bytes.as_mut_slice().copy_from_slice(told);
         let bytes = Binary::from(bytes);
         let entry = if whole.is_some() {
             (atoms::datagram(), port_id, group, nsid, bytes).encode(self.env)

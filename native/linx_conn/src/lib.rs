@@ -39,21 +39,16 @@ fn close(env: Env<'_>, socket: Handle<'_>) -> Atom {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn exchange<'a>(env: Env<'a>, socket: Handle<'a>, messages: Messages<'a>) -> Term<'a> {
-    run(env, &socket, &messages.0, exchange::ROOM)
+fn only_kernel<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
+    with(env, &socket, Connection::only_kernel)
 }
 
-/// The same without a message, on a normal scheduler: for what is there already.
-#[rustler::nif]
-fn receive<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
-    run(env, &socket, &[], exchange::ROOM_ON_NORMAL_SCHEDULER)
-}
-
-fn run<'a>(
+#[rustler::nif(schedule = "DirtyIo")]
+fn exchange<'a>(
     env: Env<'a>,
-    socket: &Handle<'a>,
-    messages: &[(u32, Binary<'a>)],
-    room: usize,
+    socket: Handle<'a>,
+    messages: Messages<'a>,
+    datagrams: u32,
 ) -> Term<'a> {
     let Ok(connection) = socket.connection() else {
         return closed(env);
@@ -61,7 +56,7 @@ fn run<'a>(
     let Some(mut buffer) = socket.buffer() else {
         return env.error_tuple(libc::EBUSY);
     };
-    exchange::run(env, &connection, &mut buffer, messages, room)
+    exchange::run(env, &connection, &mut buffer, &messages.0, datagrams)
 }
 
 #[rustler::nif]
@@ -121,8 +116,18 @@ fn netns<'a>(env: Env<'a>, socket: Handle<'a>) -> Term<'a> {
 }
 
 #[rustler::nif]
-fn netns_of_descriptor(env: Env<'_>, fd: i32) -> Term<'_> {
+fn netns_of_socket(env: Env<'_>, fd: i32) -> Term<'_> {
     answer(env, identity::of_descriptor(fd))
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
+fn netns_of_file<'a>(env: Env<'a>, path: Binary<'a>) -> Term<'a> {
+    answer(env, identity::of_file(path.as_slice()))
+}
+
+#[rustler::nif]
+fn netns_of_descriptor(env: Env<'_>, fd: i32) -> Term<'_> {
+    answer(env, identity::of_file_descriptor(fd))
 }
 
 /// `:ok`, or an error.

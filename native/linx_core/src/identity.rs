@@ -4,8 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
+use crate::c_string::{CStringError, c_string};
 use crate::error::{Errno, check};
-use crate::syscall;
+use crate::{namespace, syscall};
 
 /// The device and the inode of the network namespace that a socket of any kind is in: those that `stat(2)` says of
 /// `/proc/<pid>/ns/net` for a process in it. There need not be any left.
@@ -24,12 +25,40 @@ pub fn of_socket(socket: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// The same of a descriptor by its number, which need not be open.
+/// The same of a socket by the number of its descriptor, which need not be open.
 ///
 /// # Errors
 /// EBADF, and those of [`of_socket`].
 pub fn of_descriptor(fd: RawFd) -> Result<(u64, u64), Errno> {
     of_socket(syscall::duplicate(fd)?.as_fd())
+}
+
+/// The device and the inode of a network namespace, given by the path of its file.
+///
+/// # Errors
+/// EINVAL: not the file of a network namespace, or a NUL byte in `path`. The errno of `open(2)`.
+pub fn of_file(path: &[u8]) -> Result<(u64, u64), Errno> {
+    let path = c_string(path).map_err(|error| match error {
+        CStringError::Nul => Errno::from_raw(libc::EINVAL),
+        CStringError::NoMemory => Errno::from_raw(libc::ENOMEM),
+    })?;
+    of_namespace(namespace::open(&path)?.as_fd())
+}
+
+/// The same, given by a descriptor of that file by its number, which need not be open.
+///
+/// # Errors
+/// EBADF, and those of [`of_file`].
+pub fn of_file_descriptor(fd: RawFd) -> Result<(u64, u64), Errno> {
+    of_namespace(syscall::duplicate(fd)?.as_fd())
+}
+
+fn of_namespace(file: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    if !syscall::is_network_namespace(file) {
+        return Err(Errno::from_raw(libc::EINVAL));
+    }
+    let stat = check(fstat(file))?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 fn is_socket(stat: &FileStat) -> bool {

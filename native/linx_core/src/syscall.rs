@@ -158,6 +158,14 @@ impl FsContext {
     }
 }
 
+/// Whether it is the file of a network namespace: `ioctl(NS_GET_NSTYPE)`, since Linux 4.11.
+pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
+    /// Of `linux/nsfs.h`.
+    const NS_GET_NSTYPE: libc::Ioctl = libc::_IO(0xb7, 0x3);
+    // SAFETY: an open descriptor, and a request without an argument, whose number no other file takes.
+    (unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) }) == libc::CLONE_NEWNET
+}
+
 /// Whether a PID namespace has a live init: `ioctl(NS_GET_PID_FROM_PIDNS)`, since Linux 6.11. Without one, no process can
 /// be made in it any more.
 pub(crate) fn has_init(pid_namespace: BorrowedFd<'_>) -> bool {

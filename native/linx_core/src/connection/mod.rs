@@ -6,7 +6,7 @@ mod receive;
 use std::ffi::c_int;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{MsgFlags, NetlinkAddr, SockFlag, bind, getsockname, sendto};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, SockFlag, bind, connect, getsockname, sendto};
 
 use crate::error::{At, Errno, Error, Stage, check};
 use crate::{identity, netlink, syscall};
@@ -52,6 +52,16 @@ impl Connection {
         }?;
         check(bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))).at(Stage::Bind)?;
         Ok(Self(socket))
+    }
+
+    /// From now on nothing comes from other ports than the kernel's: the senders are told ECONNREFUSED. `connect(2)`.
+    ///
+    /// What is sent to multicast groups is not concerned.
+    ///
+    /// # Errors
+    /// The errno of `connect(2)`.
+    pub fn only_kernel(&self) -> Result<(), Errno> {
+        check(connect(self.descriptor(), &NetlinkAddr::new(0, 0)))
     }
 
     /// Its port id, which the kernel has chosen: `getsockname(2)`.
