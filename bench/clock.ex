@@ -4,7 +4,7 @@ defmodule LinxNative.Bench.Clock do
   """
 
   # So many calls between two looks at the clock, where a call takes no longer than such a look.
-  @batch 20
+  @batch 100
 
   @doc """
   Calls `fun`: `{result, time}`.
