@@ -1,4 +1,4 @@
-%% Calls both drop-in libraries from Erlang, on the namespaces of a process.
+%% Calls both drop-in libraries and a connection from Erlang, on the namespaces of a process.
 -module(consumer).
 -export([check/1]).
 
@@ -18,4 +18,8 @@ check([Pid]) ->
     ok = ?MOUNT:mount(<<"consumer">>, <<"/mnt">>, <<"tmpfs">>, 0, <<"size=1m">>, Mnt, <<>>, 0),
     ok = ?MOUNT:umount(<<"/mnt">>, 0, Mnt),
     {error, {umount, einval}} = ?MOUNT:umount(<<"/mnt">>, 0, Mnt),
+    {ok, Conn} = 'Elixir.LinxNative.Conn':start_link(route, [{netns, {pid, list_to_integer(Pid)}}]),
+    {ok, Id} = 'Elixir.LinxNative':netns_id(Conn),
+    {ok, Id} = 'Elixir.LinxNative':netns_id({pid, list_to_integer(Pid)}),
+    ok = 'Elixir.LinxNative.Conn':close(Conn),
     io:format("erlang: a socket in the network of ~s, a mount made there and gone~n", [Pid]).

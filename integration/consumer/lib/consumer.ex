@@ -5,9 +5,10 @@ defmodule Consumer do
 
   alias Linx.Mount.Native, as: Mount
   alias Linx.Netlink.Socket.Native, as: NetlinkSocket
+  alias LinxNative.{Conn, Message}
 
   @doc """
-  Uses both drop-in libraries on the namespaces of a process; raises if anything is not as it should be.
+  Uses both drop-in libraries and a connection on the namespaces of a process; raises if anything is not as it should be.
   """
   @spec check(pos_integer) :: :ok
   def check(pid) do
@@ -20,6 +21,7 @@ defmodule Consumer do
 
     links = links(pid)
     ^links = links_by_procfs(pid)
+    ^links = links_by_connection(pid)
     {:error, {:open, 2}} = NetlinkSocket.open_in_netns("/proc/#{pid}/ns/none", 0)
     IO.puts("consumer: mounted in #{pid}, which has #{links} network links")
   end
@@ -53,6 +55,17 @@ defmodule Consumer do
       # RTM_NEWLINK
       16 -> 1 + count_links(socket, rest)
     end
+  end
+
+  defp links_by_connection(pid) do
+    {:ok, conn} = Conn.start_link(:route, netns: {:pid, pid})
+    {:ok, id} = LinxNative.netns_id({:pid, pid})
+    {:ok, ^id} = LinxNative.netns_id(conn)
+    # RTM_GETLINK, as above.
+    request = %Message{type: 18, flags: Message.flags([:dump]), body: <<0::128>>}
+    {:ok, links} = Conn.request(conn, request)
+    :ok = Conn.close(conn)
+    length(links)
   end
 
   # Below two lines of headings.
