@@ -446,9 +446,7 @@ defmodule LinxNative.Conn.Server do
   defp leave(state, reference, ending) do
     case Map.pop(state.callers, reference) do
       {nil, _callers} ->
-        {caller, inbox} = Inbox.leave(state.inbox, reference)
-        if caller, do: ending.(caller)
-        %{state | inbox: inbox}
+        %{state | inbox: leave_inbox(state.inbox, reference, ending)}
 
       {number, callers} ->
         {request, requests} = Requests.give_up(state.requests, number)
@@ -456,6 +454,17 @@ defmodule LinxNative.Conn.Server do
         state = %{state | requests: requests, callers: callers}
         # Others wait for the end of a dump, and nothing else may come to be received.
         if Requests.dumping?(requests, number), do: work(state), else: state
+    end
+  end
+
+  defp leave_inbox(inbox, reference, ending) do
+    case Inbox.leave(inbox, reference) do
+      {nil, inbox} ->
+        inbox
+
+      {caller, inbox} ->
+        ending.(caller)
+        inbox
     end
   end
 
