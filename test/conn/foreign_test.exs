@@ -62,7 +62,8 @@ defmodule LinxNative.Conn.ForeignTest do
     assert Native.exchange(socket, [{to, Message.encode(message)}], @all) == refused
   end
 
-  # To a group of `:usersock`, given by its number: the kernel has a bit for each. It goes to port 0 besides, where nobody is.
+  # To a group of `:usersock`, given by its number: the kernel has a bit for each. It goes to port 0 as well, where
+  # nobody is.
   defp broadcast!(group, bytes) do
     {:ok, socket} = :socket.open(@netlink, @raw, @usersock)
     address = <<0::16, 0::32, 2 ** (group - 1)::native-32>>

@@ -252,6 +252,37 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
   end
 
+  describe "with no descriptor left a connection goes on:" do
+    test "its first request is answered" do
+      assert {:ok, [%Message{}]} = first(Links.get(1))
+      assert {:ok, [%Message{} | _]} = first(Links.dump())
+    end
+
+    test "its first refusal says why" do
+      assert first(Links.get(0x7FFF_FFFF)) ==
+               {:error, %Conn.Error{name: :enodev, errno: 19}}
+
+      # In the kernel's own words.
+      assert {:error, %Conn.Error{name: :einval, text: text}} =
+               first(%{Links.dump() | body: <<0, 0, 1::native-16, 0::96>>})
+
+      assert text =~ "Invalid values"
+    end
+
+    # What a VM gets that has made none before.
+    defp first(request) do
+      Vm.eval(
+        Vm.start(wrap: ["prlimit", "--nofile=64", "--"]),
+        quote do
+          {:ok, conn} = LinxNative.Conn.start_link(:route, strict_check: true)
+          arguments = [conn, var!(request)]
+          LinxNative.Test.Descriptors.with_only(0, LinxNative.Conn, :request, arguments)
+        end,
+        request: request
+      )
+    end
+  end
+
   # Loads what a start takes, and what one takes that fails. The connection ends with the process that calls there.
   defp settled(vm) do
     before = Vm.call(vm, Machine, :descriptors, [])
