@@ -45,7 +45,10 @@ defmodule LinxNative do
     with {:ok, fd} <- :socket.getopt(socket, :otp, :fd), do: netns_id(fd)
   end
 
-  def netns_id(conn) when is_pid(conn) or is_atom(conn) or is_tuple(conn), do: Conn.netns(conn)
+  # Not `{:path, nil}` either, which might be a name on another node.
+  def netns_id(conn)
+      when is_pid(conn) or is_atom(conn) or elem(conn, 0) not in [:pid, :path, :fd],
+      do: Conn.netns(conn)
 
   defp named({:error, errno}), do: {:error, Errno.name(errno)}
   defp named(result), do: result

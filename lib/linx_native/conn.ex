@@ -86,7 +86,7 @@ defmodule LinxNative.Conn do
   import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_group: 1]
   import Bitwise
 
-  alias LinxNative.Conn.{Error, Filter, Native, Options, Server}
+  alias LinxNative.Conn.{Caller, Error, Filter, Native, Options, Server}
   alias LinxNative.{Alignment, Attributes, Errno, Message}
 
   @typedoc "A connection, or the name it was given."
@@ -138,6 +138,7 @@ defmodule LinxNative.Conn do
   @typedoc "An option of the socket that is on or off, see `start_link/2`."
   @type flag :: Native.flag()
 
+  @needed [Access, Integer, List, Alignment, Attributes, Caller, Errno, Error, Message]
   @dump Message.flags([:dump])
   @create Message.flags([:create])
   @echo Message.flags([:echo])
@@ -193,9 +194,8 @@ defmodule LinxNative.Conn do
   """
   @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, {term, term}}
   def start_link(protocol, options \\ []) do
-    # What an error needs, for when no descriptor is left to load it with.
-    for module <- [Alignment, Attributes, Errno, Error, Message],
-        do: {:module, ^module} = Code.ensure_loaded(module)
+    # What a request and an error need, for when no descriptor is left to load it with.
+    for module <- @needed, do: {:module, ^module} = Code.ensure_loaded(module)
 
     {server, options} = Keyword.split(options, [:name])
     options = Options.parse!(options)

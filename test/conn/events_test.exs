@@ -19,6 +19,8 @@ defmodule LinxNative.Conn.EventsTest do
   # Enough for all of them, and for a few.
   @large 16 * 1024 * 1024
   @small 8_192
+  # What a message that is kept counts besides its bytes.
+  @overhead 256
 
   # A link of another namespace than ours to rename: each time is an event.
   setup do
@@ -200,7 +202,7 @@ defmodule LinxNative.Conn.EventsTest do
       conn = start(context, read_buffer: @large)
       :ok = Conn.active(conn, true)
       waiting = Task.async(fn -> Conn.recv(conn) end)
-      assert Await.until(fn -> waits?(conn) end)
+      assert Await.until(fn -> waiting(conn) == 1 end)
       names = rename(context, 1..2)
       {:ok, [message], _origin} = Task.await(waiting)
       assert [Links.read(message).name | await_names(conn, List.last(names))] == names
@@ -267,6 +269,74 @@ defmodule LinxNative.Conn.EventsTest do
 
       [name] = rename(context, [31])
       assert receive_names(conn, name) == [name]
+    end
+
+    test "are answered, and each message that is kept counts #{@overhead} bytes more than it has" do
+      message = %Message{type: 20, body: <<0::32>>}
+      size = byte_size(Message.encode(message)) + @overhead
+      {:ok, sender} = Conn.start_link(:usersock)
+
+      for {event_buffer, datagrams, kept} <- [
+            {2 * size, [1, 1], 2},
+            {2 * size - 1, [1, 1], 1},
+            {2 * size, [2], 1},
+            {2 * size - 1, [2], 0},
+            {size - 1, [1], 0}
+          ] do
+        {:ok, conn} = Conn.start_link(:usersock, accept: :any, event_buffer: event_buffer)
+        to = Conn.info(conn).port_id
+
+        for count <- datagrams,
+            do: {:ok, _} = Conn.send_many(sender, List.duplicate(message, count), to: to)
+
+        # It receives all that came before, as somebody's answer may be behind.
+        assert Conn.request(conn, message, to: 0xFFFF_FFFF) == {:error, :econnrefused}
+        overruns = length(datagrams) - kept
+        assert %{counters: %{events: ^kept, overruns: ^overruns}} = Conn.info(conn)
+
+        told = for _ <- datagrams, do: elem(Conn.recv(conn, 0), 0)
+        assert told == List.duplicate(:ok, kept) ++ List.duplicate(:error, overruns)
+      end
+    end
+  end
+
+  describe "what nobody wants yet stays in the kernel, also where nothing is kept:" do
+    test "recv/2 takes one", context do
+      conn = start(context, read_buffer: @large, event_buffer: 0)
+      names = rename(context, 1..5)
+      assert receive_names(conn, List.last(names)) == names
+      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info(conn)
+    end
+
+    test "several that wait take one each", context do
+      conn = start(context, read_buffer: @large, event_buffer: 0)
+      waiting = for _ <- 1..2, do: Task.async(fn -> Conn.recv(conn) end)
+      assert Await.until(fn -> waiting(conn) == 2 end)
+      names = rename(context, 1..5)
+
+      told =
+        for {:ok, [message], _origin} <- Task.await_many(waiting), do: Links.read(message).name
+
+      assert Enum.sort(told) == Enum.take(names, 2)
+      assert receive_names(conn, List.last(names)) == Enum.drop(names, 2)
+      assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info(conn)
+    end
+
+    test "a subscriber takes as many as it says", context do
+      conn = start(context, read_buffer: @large, event_buffer: 0)
+      names = rename(context, 1..10)
+
+      for {active, part} <- [{1, 0..0}, {:once, 1..1}, {3, 2..4}, {5, 5..9}] do
+        :ok = Conn.active(conn, active)
+        part = Enum.slice(names, part)
+        assert await_names(conn, List.last(part)) == part
+        # It takes no more: the connection has done all that it was told by now.
+        Conn.info(conn)
+        refute_received {:netlink, ^conn, _messages, _origin}
+      end
+
+      assert %{drops: 0, counters: %{events: 10, overruns: 0}} = Conn.info(conn)
     end
   end
 
@@ -458,5 +528,5 @@ defmodule LinxNative.Conn.EventsTest do
 
   defp subscribed?(conn), do: :sys.get_state(conn).subscription != nil
 
-  defp waits?(conn), do: Inbox.waiting(:sys.get_state(conn).inbox) != []
+  defp waiting(conn), do: length(Inbox.waiting(:sys.get_state(conn).inbox))
 end

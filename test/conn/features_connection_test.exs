@@ -108,7 +108,7 @@ defmodule LinxNative.Conn.FeaturesConnectionTest do
 
   describe "`Close`" do
     test "ends what waits in request/3 and recv/2, and closes the descriptor" do
-      {conn, silent} = {open!(:usersock), open!(:usersock)}
+      {conn, silent} = {open!(:usersock, accept: :any), open!(:usersock, accept: :any)}
       {:ok, fd} = Conn.descriptor(conn)
       to = port_id(silent)
 

@@ -193,7 +193,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
     end
 
     test "request/3 does it itself" do
-      {asking, answering} = {open!(:usersock), open!(:usersock, accept: :any)}
+      [asking, answering] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       port_id = port_id(answering)
 
       answer =
@@ -209,7 +209,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
 
   describe "`SetDeadline`, `SetReadDeadline`" do
     test "a request that is not answered in time" do
-      {conn, silent} = {open!(:usersock), open!(:usersock)}
+      [conn, silent] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       request = fn timeout -> [to: port_id(silent), timeout: timeout] end
       assert Conn.request(conn, %Message{type: 20}, request.(0)) == {:error, :timeout}
       assert Conn.request(conn, %Message{type: 20}, request.(20)) == {:error, :timeout}
@@ -227,7 +227,8 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
 
   describe "`SetWriteDeadline`" do
     test "a full port refuses a message at once" do
-      {conn, full} = {open!(:usersock), open!(:usersock, read_buffer: 4096)}
+      conn = open!(:usersock, accept: :any)
+      full = open!(:usersock, accept: :any, read_buffer: 4096)
       message = %Message{type: 20, body: <<0::size(1024)-unit(8)>>}
       to = port_id(full)
       send = fn -> Conn.send(conn, message, to: to) end
@@ -238,7 +239,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
     end
 
     test "so does a port that nobody has" do
-      {conn, gone} = {open!(:usersock), open!(:usersock)}
+      [conn, gone] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       to = port_id(gone)
       :ok = Conn.close(gone)
       assert Conn.send(conn, %Message{type: 20}, to: to) == {:error, :econnrefused}

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.ForeignTest do
   @moduledoc """
-  What others send to the port of a `LinxNative.Conn`, forged or broken, and what does not fit.
+  What others send to the port or to a group of a `LinxNative.Conn`, forged or broken, and what does not fit.
 
   Any process may send to a port of `:usersock`, and root to one of `:route`, so the sequence number and the port id of an
   answer prove nothing.
@@ -20,7 +20,22 @@ defmodule LinxNative.Conn.ForeignTest do
   @error 2
   @done 3
   @type_of_request 20
+  @econnrefused 111
+  @all 0xFFFF_FFFF
   @patience 5_000
+
+  # Datagrams that are not made of messages.
+  @broken [
+    {<<1>>, {:short_header, 0}},
+    {<<8::native-32, 0::96>>, {:bad_length, 0}},
+    {<<17::native-32, 0::96>>, {:truncated, 0}},
+    {<<16::native-32, 0::96, 1>>, {:short_header, 16}},
+    {<<16::native-32, 0::96, 0::128>>, {:bad_length, 16}}
+  ]
+
+  # AF_NETLINK, SOCK_RAW of linux/socket.h
+  @netlink 16
+  @raw 3
 
   defp open!(protocol, options \\ []) do
     {:ok, conn} = Conn.start_link(protocol, options)
@@ -39,7 +54,22 @@ defmodule LinxNative.Conn.ForeignTest do
 
   defp forge!(socket, to, message) do
     bytes = if is_binary(message), do: message, else: Message.encode(message)
-    assert {[:sent], false} = Native.exchange(socket, [{to, bytes}])
+    assert Native.exchange(socket, [{to, bytes}], @all) == [:drained, :sent, :drained]
+  end
+
+  defp refused!(socket, to, message) do
+    refused = [:drained, {:refused, @econnrefused}, :drained]
+    assert Native.exchange(socket, [{to, Message.encode(message)}], @all) == refused
+  end
+
+  # To a group of `:usersock`, given by its number: the kernel has a bit for each. It goes to port 0 as well, where
+  # nobody is.
+  defp broadcast!(group, bytes) do
+    {:ok, socket} = :socket.open(@netlink, @raw, @usersock)
+    address = <<0::16, 0::32, 2 ** (group - 1)::native-32>>
+    refused = {:error, :econnrefused}
+    assert :socket.sendto(socket, bytes, %{family: @netlink, addr: address}) == refused
+    :ok = :socket.close(socket)
   end
 
   # A request of `conn` to the port of another connection, which got it.
@@ -59,31 +89,66 @@ defmodule LinxNative.Conn.ForeignTest do
     ]
   end
 
+  describe "with accept: :kernel" do
+    test "what another port sends is refused to that, and nothing of it comes" do
+      for {protocol, number} <- [usersock: @usersock, route: 0] do
+        conn = open!(protocol, active: true, subscriber: self())
+        request = %Message{type: @type_of_request, sequence: 1, port_id: port_id(conn)}
+        forger = forger!(number)
+        for message <- answers(request), do: refused!(forger, port_id(conn), message)
+        assert %{datagrams: 0, foreign: 0} = Conn.info(conn).counters
+      end
+
+      refute_received {:netlink, _conn, _messages, _origin}
+    end
+
+    test "what another sends to a group is counted, and not looked at" do
+      conn = open!(:usersock, groups: [1], active: true, subscriber: self())
+      broken = for {bytes, _reason} <- @broken, do: bytes
+      for bytes <- [Message.encode(%Message{type: 20}) | broken], do: broadcast!(1, bytes)
+      assert Await.until(fn -> counter(conn, :foreign) == 6 end)
+      assert %{datagrams: 6, events: 0, malformed: 0} = Conn.info(conn).counters
+      refute_received {:netlink, _conn, _messages, _origin}
+      refute_received {:netlink_error, _conn, _reason}
+    end
+
+    test "what another sends to a group and does not fit is counted as well" do
+      conn = open!(:usersock, groups: [1], datagram: 32, active: true, subscriber: self())
+      broadcast!(1, Message.encode(%Message{type: 20, body: <<0::256>>}))
+      assert Await.until(fn -> counter(conn, :foreign) == 1 end)
+      assert counter(conn, :truncated) == 0
+      refute_received {:netlink_error, _conn, _reason}
+    end
+
+    test "a request to another port is not accepted, and not sent" do
+      {conn, other} = {open!(:usersock), open!(:usersock, accept: :any)}
+
+      for to <- [port_id(other), port_id(conn), 0xFFFF_FFFF], flags <- [[], [:dump]] do
+        message = %Message{type: @type_of_request, flags: Message.flags(flags)}
+        assert Conn.request(conn, message, to: to) == {:error, :not_accepted}
+      end
+
+      assert %{pending: 0, counters: %{requests: 0, sent: 0}} = Conn.info(conn)
+      assert Conn.recv(other, 0) == {:error, :timeout}
+    end
+  end
+
+  test "with accept: :any what another sends to a group is an event" do
+    conn = open!(:usersock, accept: :any, groups: [1])
+    message = %Message{type: 20, body: "hello, world"}
+    broadcast!(1, Message.encode(message))
+    assert {:ok, [^message], %{port_id: port_id, group: 1}} = Conn.recv(conn, @patience)
+    assert port_id != 0
+    assert %{events: 1, foreign: 0} = Conn.info(conn).counters
+  end
+
   describe "an answer that another port forged" do
     setup do
       {:ok, asked} = Conn.start_link(:usersock, accept: :any)
       %{asked: asked, forger: forger!()}
     end
 
-    test "does not reach the caller, and is counted", %{asked: asked, forger: forger} do
-      conn = open!(:usersock, groups: [1])
-
-      for ack <- [true, false] do
-        before = counter(conn, :foreign)
-        {answer, request} = ask!(conn, asked, ack: ack)
-        for message <- answers(request), do: forge!(forger, port_id(conn), message)
-        assert Await.until(fn -> counter(conn, :foreign) == before + 3 end)
-        assert Conn.info(conn).pending == 1
-
-        {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
-        assert Task.await(answer) == {:ok, []}
-      end
-
-      assert Conn.recv(conn, 0) == {:error, :timeout}
-      assert counter(conn, :events) == 0
-    end
-
-    test "comes as what it is with accept: :any", %{asked: asked, forger: forger} do
+    test "comes as what it is", %{asked: asked, forger: forger} do
       conn = open!(:usersock, accept: :any)
       {:ok, port_id} = Native.port_id(forger)
       {answer, request} = ask!(conn, asked)
@@ -119,9 +184,9 @@ defmodule LinxNative.Conn.ForeignTest do
 
     test "is not late where the true one would be", %{asked: asked, forger: forger} do
       conn = open!(:usersock, accept: :any)
-      message = %Message{type: @type_of_request}
-      assert Conn.request(conn, message, to: port_id(asked), timeout: 0) == {:error, :timeout}
-      {:ok, [request], _origin} = Conn.recv(asked, @patience)
+      {caller, request} = ask!(conn, asked)
+      Task.shutdown(caller, :brutal_kill)
+      assert Await.until(fn -> Conn.info(conn).pending == 0 end)
       [answer | _] = answers(request)
 
       forge!(forger, port_id(conn), answer)
@@ -146,18 +211,16 @@ defmodule LinxNative.Conn.ForeignTest do
         answer = Task.async(fn -> Conn.request(conn, Links.get(1), options) end)
         assert Await.until(fn -> match?(%{counters: %{sent: 2}}, Conn.info(conn)) end)
 
-        forged = answers(%{sent | sequence: sent.sequence + 1})
-        for message <- forged, do: forge!(forger, port_id(conn), message)
-
-        if accept == :any do
-          for message <- forged,
-              do: assert({:ok, [^message], _origin} = Conn.recv(conn, @patience))
-        else
-          assert Await.until(fn -> counter(conn, :foreign) == 3 end)
-          assert Conn.recv(conn, 0) == {:error, :timeout}
+        for message <- answers(%{sent | sequence: sent.sequence + 1}) do
+          if accept == :any do
+            forge!(forger, port_id(conn), message)
+            assert {:ok, [^message], _origin} = Conn.recv(conn, @patience)
+          else
+            refused!(forger, port_id(conn), message)
+          end
         end
 
-        assert Conn.info(conn).pending == 1
+        assert %{pending: 1, counters: %{foreign: 0}} = Conn.info(conn)
         :ok = Conn.close(conn)
         assert Task.await(answer) == {:error, :closed}
       end
@@ -166,7 +229,7 @@ defmodule LinxNative.Conn.ForeignTest do
 
   describe "a request to another port" do
     test "is answered by that port only, in several messages if it likes" do
-      {conn, asked} = {open!(:usersock), open!(:usersock, accept: :any)}
+      [conn, asked] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       {answer, request} = ask!(conn, asked)
       parts = for n <- 1..3, do: %{request | type: 30 + n, flags: 0, body: <<n::32>>}
       {:ok, _} = Conn.send_many(asked, parts ++ [hd(answers(request))], to: port_id(conn))
@@ -174,8 +237,7 @@ defmodule LinxNative.Conn.ForeignTest do
     end
 
     test "can be answered by one that another request is on its way to, with its own number only" do
-      conn = open!(:usersock)
-      {one, two} = {open!(:usersock, accept: :any), open!(:usersock, accept: :any)}
+      [conn, one, two] = for _ <- 1..3, do: open!(:usersock, accept: :any)
       {answer_of_one, request_to_one} = ask!(conn, one, ack: false)
       {answer_of_two, request_to_two} = ask!(conn, two, ack: false)
 
@@ -193,17 +255,46 @@ defmodule LinxNative.Conn.ForeignTest do
     end
 
     test "ends when that port's answer is broken" do
-      {conn, asked} = {open!(:usersock), forger!()}
+      {conn, asked} = {open!(:usersock, accept: :any), forger!()}
       {:ok, to} = Native.port_id(asked)
       options = [to: to, timeout: :infinity]
       answer = Task.async(fn -> Conn.request(conn, %Message{type: 20}, options) end)
 
-      assert {[{:datagram, _, 0, nil, <<_length::binary-4, rest::binary>>}], false} =
-               Await.until(fn -> with {[], false} <- Native.receive(asked), do: nil end)
+      received = fn -> with [:drained] <- Native.exchange(asked, [], @all), do: nil end
+
+      assert [{:datagram, _, 0, nil, <<_length::binary-4, rest::binary>>}, :drained] =
+               Await.until(received)
 
       forge!(asked, port_id(conn), <<99::native-32, rest::binary>>)
       assert Task.await(answer) == {:error, {:malformed, {:truncated, 0}}}
       assert %{pending: 0, counters: %{malformed: 1}} = Conn.info(conn)
+    end
+
+    test "ends when that port's answer has no outcome, which is counted" do
+      [conn, asked] = for _ <- 1..2, do: open!(:usersock, accept: :any)
+
+      for {message, n} <-
+            Enum.with_index([%Message{type: @error}, %Message{type: @done, body: <<1>>}], 1) do
+        {answer, request} = ask!(conn, asked)
+        message = %{message | sequence: request.sequence, port_id: request.port_id}
+        {:ok, _} = Conn.send(asked, message, to: port_id(conn))
+        assert Task.await(answer) == {:error, {:malformed, {:no_outcome, 0}}}
+        assert %{pending: 0, counters: %{malformed: ^n}} = Conn.info(conn)
+      end
+    end
+
+    test "does not wait for the dumps of others, and holds up none" do
+      conn = open!(:route, accept: :any)
+      {:ok, to} = Native.port_id(forger!(0))
+      request = %Message{type: @type_of_request, flags: Message.flags([:dump])}
+      options = [to: to, timeout: :infinity]
+      waiting = for _ <- 1..3, do: Task.async(Conn, :request, [conn, request, options])
+      assert Await.until(fn -> counter(conn, :sent) == 3 end)
+      assert {:ok, [_loopback | _]} = Conn.request(conn, Links.dump())
+
+      assert Conn.info(conn).pending == 3
+      :ok = Conn.close(conn)
+      assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 3)
     end
   end
 
@@ -256,15 +347,7 @@ defmodule LinxNative.Conn.ForeignTest do
   end
 
   describe "what is not made of messages" do
-    @broken [
-      {<<1>>, {:short_header, 0}},
-      {<<8::native-32, 0::96>>, {:bad_length, 0}},
-      {<<17::native-32, 0::96>>, {:truncated, 0}},
-      {<<16::native-32, 0::96, 1>>, {:short_header, 16}},
-      {<<16::native-32, 0::96, 0::128>>, {:bad_length, 16}}
-    ]
-
-    test "is told with accept: :any, and the connection goes on" do
+    test "is told, and the connection goes on" do
       conn = open!(:usersock, accept: :any, active: true, subscriber: self())
       forger = forger!()
 
@@ -277,15 +360,6 @@ defmodule LinxNative.Conn.ForeignTest do
       forge!(forger, port_id(conn), message)
       assert_receive {:netlink, ^conn, [^message], _origin}, @patience
       assert %{malformed: 5, foreign: 0} = Conn.info(conn).counters
-    end
-
-    test "is not looked at without" do
-      conn = open!(:usersock, active: true, subscriber: self())
-      forger = forger!()
-      for {bytes, _reason} <- @broken, do: forge!(forger, port_id(conn), bytes)
-      assert Await.until(fn -> counter(conn, :foreign) == 5 end)
-      assert %{malformed: 0, events: 0} = Conn.info(conn).counters
-      refute_received {:netlink_error, _conn, _reason}
     end
   end
 end

@@ -19,16 +19,18 @@ defmodule LinxNative.Conn.LibraryTest do
   descriptor/1 normal
   detach_filter/1 dirty_io
   drops/1 normal
-  exchange/2 dirty_io
+  exchange/3 dirty_io
   flag/2 normal
   groups/1 dirty_io
   join/2 dirty_io
   leave/2 dirty_io
   netns/1 normal
   netns_of_descriptor/1 normal
+  netns_of_file/1 dirty_io
+  netns_of_socket/1 normal
+  only_kernel/1 dirty_io
   open/3 dirty_io
   port_id/1 normal
-  receive/1 normal
   select/2 normal
   set_buffer/3 dirty_io
   set_flag/3 dirty_io

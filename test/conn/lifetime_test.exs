@@ -252,6 +252,37 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
   end
 
+  describe "with no descriptor left a connection goes on:" do
+    test "its first request is answered" do
+      assert {:ok, [%Message{}]} = first(Links.get(1))
+      assert {:ok, [%Message{} | _]} = first(Links.dump())
+    end
+
+    test "its first refusal says why" do
+      assert first(Links.get(0x7FFF_FFFF)) ==
+               {:error, %Conn.Error{name: :enodev, errno: 19}}
+
+      # In the kernel's own words.
+      assert {:error, %Conn.Error{name: :einval, text: text}} =
+               first(%{Links.dump() | body: <<0, 0, 1::native-16, 0::96>>})
+
+      assert text =~ "Invalid values"
+    end
+
+    # What a VM gets that has made none before.
+    defp first(request) do
+      Vm.eval(
+        Vm.start(wrap: ["prlimit", "--nofile=64", "--"]),
+        quote do
+          {:ok, conn} = LinxNative.Conn.start_link(:route, strict_check: true)
+          arguments = [conn, var!(request)]
+          LinxNative.Test.Descriptors.with_only(0, LinxNative.Conn, :request, arguments)
+        end,
+        request: request
+      )
+    end
+  end
+
   # Loads what a start takes, and what one takes that fails. The connection ends with the process that calls there.
   defp settled(vm) do
     before = Vm.call(vm, Machine, :descriptors, [])
@@ -301,22 +332,18 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
 
     test "ends those who wait for an answer" do
-      {:ok, silent} = Conn.start_link(:usersock)
-      {:ok, conn} = Conn.start_link(:usersock)
-      to = Conn.info(silent).port_id
+      # What is long is lost by this: so the answers do not come.
+      short = [Filter.load_length(), Filter.jump_greater(100, 0, 1), Filter.return(0)]
+      {:ok, conn} = Conn.start_link(:route, filter: short ++ [Filter.return(1_000)])
 
       # The second dump waits for the first one.
-      requests = for flags <- [0, 0, 0x300, 0x300], do: %Message{type: 20, flags: flags}
+      requests = [Links.get(1), Links.get(1), Links.dump(), Links.dump()]
+      options = [ack: false, timeout: :infinity]
+      waiting = for request <- requests, do: Task.async(Conn, :request, [conn, request, options])
 
-      waiting =
-        for request <- requests do
-          Task.async(fn -> Conn.request(conn, request, to: to, timeout: :infinity) end)
-        end
-
-      assert Await.until(fn -> Conn.info(conn).pending == 4 end)
+      assert Await.until(fn -> match?(%{pending: 4, counters: %{sent: 3}}, Conn.info(conn)) end)
       :ok = Conn.close(conn)
       assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 4)
-      Conn.close(silent)
     end
 
     test "ends those who wait also when it is the connection that is killed" do

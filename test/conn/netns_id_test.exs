@@ -148,9 +148,23 @@ defmodule LinxNative.Conn.NetnsIdTest do
     defp no_socket!(fd), do: assert(LinxNative.netns_id(fd) == {:error, :enotsock})
 
     test "a file that is not there" do
-      for name <- [path: "/nowhere", path: "", pid: 0x7FFF_FFFF, pid: 0, fd: 0x7FFF_FFFF] do
+      for name <- [path: "/nowhere", path: "", pid: 0x7FFF_FFFF] do
         assert {name, LinxNative.netns_id(name)} == {name, {:error, :enoent}}
       end
+    end
+
+    test "a file of something else, or no descriptor of one" do
+      for path <- ["/etc/hostname", "/proc/self/ns/mnt", "/dev/null", "/", @own <> "\0"] do
+        assert {path, LinxNative.netns_id({:path, path})} == {path, {:error, :einval}}
+      end
+
+      for path <- ["/etc/hostname", "/proc/self/ns/mnt", "/dev/null"] do
+        with_file(path, &assert(LinxNative.netns_id({:fd, &1}) == {:error, :einval}))
+      end
+
+      {:ok, of_conn} = Conn.descriptor(conn!([]))
+      assert LinxNative.netns_id({:fd, of_conn}) == {:error, :einval}
+      for fd <- [-1, 0x7FFF_FFFF], do: assert(LinxNative.netns_id({:fd, fd}) == {:error, :ebadf})
     end
 
     test "a connection or a socket that is closed" do
@@ -182,7 +196,12 @@ defmodule LinxNative.Conn.NetnsIdTest do
     end
 
     test "what has no namespace raises" do
-      for odd <- [1.0, "path", [], {:path, nil}, {:pid, "1"}, {:fd, "1"}, 0x8000_0000] do
+      odd =
+        [1.0, "path", [], {}, {:path}, 0x8000_0000, -0x8000_0001] ++
+          [path: nil, path: :host, path: ~c"/", path: <<1::1>>, pid: 0, pid: -1, pid: "1"] ++
+          [pid: nil, fd: "1", fd: nil, fd: 0x8000_0000]
+
+      for odd <- odd do
         assert catch_error(LinxNative.netns_id(odd)) in [:badarg, :function_clause]
       end
     end

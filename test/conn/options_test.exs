@@ -222,7 +222,7 @@ defmodule LinxNative.Conn.OptionsTest do
 
   describe "both ends of each range are taken by" do
     test "request/3" do
-      conn = open!()
+      conn = open!(:route, accept: :any)
 
       for timeout <- [@max32, :infinity], ack <- [true, false] do
         assert {:ok, [%Message{type: 16}]} =

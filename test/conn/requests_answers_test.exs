@@ -38,6 +38,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
                take(requests, message(@error, 1, <<0::32, 0::128>>))
 
       assert Requests.all(requests) == []
+      assert Requests.count(requests) == 0
       refute Requests.expecting?(requests)
     end
 
@@ -231,11 +232,11 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
     test "without a number is malformed" do
       for type <- [@error, @done], body <- [<<1>>, <<0, 0, 0>>, <<1::native-32>>] do
         requests = new() |> add(:a) |> send_all()
-
-        assert {{:ended, 1, _, {:error, :malformed}}, _} = take(requests, message(type, 1, body))
+        {{:ended, 1, _, result}, _requests} = take(requests, message(type, 1, body))
+        assert result == {:error, {:malformed, {:no_outcome, 0}}}
       end
 
-      assert outcome(<<>>) == {:error, :malformed}
+      assert outcome(<<>>) == {:error, {:malformed, {:no_outcome, 0}}}
     end
 
     test "is an overrun when the kernel says that data was lost" do

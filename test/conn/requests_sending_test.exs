@@ -36,7 +36,8 @@ defmodule LinxNative.Conn.RequestsSendingTest do
 
     test "is not that of a request that has not ended" do
       requests = new(@max) |> add(:a) |> add(:b)
-      assert in_use(requests) == [1, @max]
+      assert in_use(requests) == [:a, :b]
+      assert Requests.count(requests) == 2
       assert numbers(%{requests | next: @max}, 2) == [2, 3]
 
       {_request, requests} = requests |> send_all() |> take(message(@error, 1, <<0::32>>))
@@ -98,7 +99,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
     test "one is sent, and other requests are not held up" do
       requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> add(:c)
       assert {[{1, 0, _}, {3, 0, _}], requests} = pop_all(requests)
-      assert Requests.dumping?(requests)
+      assert dumping(requests, 1..3) == [1]
       refute Requests.waiting?(requests)
     end
 
@@ -113,15 +114,15 @@ defmodule LinxNative.Conn.RequestsSendingTest do
             {{:ended, ^number, _, _}, requests} = take(requests, message(type, number, <<0::32>>))
             requests
         end
-        |> Requests.dumping?()
-        |> refute()
+        |> dumping(1..3)
+        |> then(&assert(&1 == []))
       end
     end
 
     test "the next is not sent while that of a request that was given up may go on" do
       requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> send_all() |> give_up(1)
       refute Requests.waiting?(requests)
-      assert Requests.dumping?(requests)
+      assert dumping(requests, 1..2) == [1]
 
       {:late, requests} = take(requests, message(@newlink, 1, <<>>, [:multi]))
       refute Requests.waiting?(requests)
@@ -141,7 +142,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       requests = Requests.sent(requests, 2)
       {:late, requests} = take(requests, message(@done, 1, <<0::32>>))
       assert Requests.drained(requests) == requests
-      assert Requests.dumping?(requests)
+      assert dumping(requests, 1..2) == [2]
     end
 
     test "one that was given up before it was sent is not sent, and holds up nobody" do
@@ -150,7 +151,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert {[{3, 0, _}], _requests} = requests |> give_up(2) |> give_up(1) |> pop_all()
       requests = requests |> give_up(1) |> give_up(2) |> give_up(3)
       assert Requests.pop(requests) == :empty
-      refute requests |> Requests.drained() |> Requests.dumping?()
+      assert requests |> Requests.drained() |> dumping(1..3) == []
     end
 
     test "one that was put back and then given up holds up nobody" do
@@ -196,7 +197,8 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       requests = requests |> add(:c) |> add(:d, dump?: true)
       {given_up, requests} = Requests.give_up_sent(requests)
       assert for({number, %{from: from}} <- given_up, do: {number, from}) == [{1, :a}, {2, :b}]
-      assert in_use(requests) == [3, 4]
+      assert in_use(requests) == [:c, :d]
+      assert Requests.count(requests) == 2
       # The kernel may be in the middle of the dump.
       assert {[{3, 0, _}], requests} = pop_all(requests)
       assert {[{4, 0, _}], _requests} = requests |> Requests.drained() |> pop_all()
@@ -212,7 +214,11 @@ defmodule LinxNative.Conn.RequestsSendingTest do
             requests
         end
 
-      assert {:unknown, _} = take(requests, message(@newlink, 1))
+      # The oldest were forgotten first.
+      [first, last] = [@remembered + 2, 2 * @remembered + 1]
+      assert requests.late |> Map.keys() |> Enum.sort() == Enum.to_list(first..last)
+      assert {:unknown, _} = take(requests, message(@newlink, first - 1))
+      assert {:late, _} = take(requests, message(@newlink, first))
     end
   end
 
@@ -224,8 +230,10 @@ defmodule LinxNative.Conn.RequestsSendingTest do
   end
 
   defp in_use(requests) do
-    requests |> Requests.all() |> Enum.map(&elem(&1, 0)) |> Enum.sort()
+    requests |> Requests.all() |> Enum.map(& &1.from) |> Enum.sort()
   end
+
+  defp dumping(requests, numbers), do: Enum.filter(numbers, &Requests.dumping?(requests, &1))
 
   defp posted(ids), do: Enum.map(ids, &{:posted, &1})
 end
