@@ -10,7 +10,7 @@ defmodule LinxNative.Conn.Server do
 
   use GenServer
 
-  alias LinxNative.Conn.{Caller, Inbox, Native, Requests}
+  alias LinxNative.Conn.{Caller, Inbox, Native, Requests, Socket}
   alias LinxNative.{Errno, Message}
 
   # How many messages go to one call.
@@ -56,19 +56,19 @@ defmodule LinxNative.Conn.Server do
     # The link alone would let it outlive a process that ends normally.
     owner = Process.monitor(parent)
 
-    with {:ok, socket} <- open(protocol, options),
-         {:ok, port_id} <- configure(socket, options) do
-      state = %__MODULE__{
-        owner: owner,
-        socket: socket,
-        requests: Requests.new(:rand.uniform(0xFFFFFFFF), port_id),
-        inbox: Inbox.new(options.event_buffer),
-        accept: options.accept,
-        packet_info: options.packet_info
-      }
+    case Socket.open(protocol, options) do
+      {:ok, socket, port_id} ->
+        state = %__MODULE__{
+          owner: owner,
+          socket: socket,
+          requests: Requests.new(:rand.uniform(0xFFFFFFFF), port_id),
+          inbox: Inbox.new(options.event_buffer),
+          accept: options.accept,
+          packet_info: options.packet_info
+        }
 
-      {:ok, state |> activate(options.subscriber, options.active) |> watch()}
-    else
+        {:ok, state |> activate(options.subscriber, options.active) |> watch()}
+
       {:error, reason} ->
         # Else the caller would get an exit signal with the error.
         Process.unlink(parent)
@@ -118,7 +118,7 @@ defmodule LinxNative.Conn.Server do
   end
 
   def handle_call({:native, function, arguments}, _from, state) do
-    {:reply, native(state.socket, function, arguments), state}
+    {:reply, Socket.call(state.socket, function, arguments), state}
   end
 
   def handle_call(:info, _from, state), do: {:reply, info(state), state}
@@ -164,45 +164,6 @@ defmodule LinxNative.Conn.Server do
     Map.replace_lazy(status, :state, fn state ->
       %{counters: state.counters, pending: Requests.count(state.requests)}
     end)
-  end
-
-  defp open(protocol, options) do
-    with {:error, {stage, errno}} <- Native.open(options.netns, protocol, options.datagram) do
-      {:error, {stage, Errno.name(errno)}}
-    end
-  end
-
-  defp configure(socket, options) do
-    buffers = for {buffer, bytes} <- options.buffers, do: {:set_buffer, [buffer, bytes], buffer}
-    flags = for {flag, on} <- options.flags, do: {:set_flag, [flag, on], flag}
-    kernel = if options.accept == :kernel, do: [{:only_kernel, [], :accept}], else: []
-    filter = if options.filter, do: [{:attach_filter, [options.filter], :filter}], else: []
-    groups = for group <- options.groups, do: {:join, [group], {:group, group}}
-    # First of all, so that no event is taken for an answer.
-    first = {:set_flag, [:packet_info, true], :packet_info}
-
-    # The groups last: what they bring is subject to all else.
-    Enum.reduce_while(
-      [first] ++ kernel ++ buffers ++ flags ++ filter ++ groups,
-      :ok,
-      fn {function, arguments, stage}, :ok ->
-        case native(socket, function, arguments) do
-          :ok -> {:cont, :ok}
-          {:error, reason} -> {:halt, {:error, {stage, reason}}}
-        end
-      end
-    )
-    |> case do
-      :ok -> native(socket, :port_id, [])
-      error -> error
-    end
-  end
-
-  defp native(socket, function, arguments) do
-    case apply(Native, function, [socket | arguments]) do
-      {:error, errno} when is_integer(errno) -> {:error, Errno.name(errno)}
-      result -> result
-    end
   end
 
   # What a message without sequence number or port id gets.
@@ -475,23 +436,13 @@ defmodule LinxNative.Conn.Server do
   end
 
   defp info(state) do
-    get = fn function, arguments ->
-      case native(state.socket, function, arguments) do
-        {:ok, value} -> value
-        {:error, _reason} -> nil
-      end
-    end
-
-    %{
+    state.socket
+    |> Socket.info()
+    |> Map.merge(%{
       port_id: state.requests.port_id,
-      groups: get.(:groups, []),
-      netns: get.(:netns, []),
-      read_buffer: get.(:buffer, [:read_buffer]),
-      write_buffer: get.(:buffer, [:write_buffer]),
-      drops: get.(:drops, []),
       pending: Requests.count(state.requests),
       counters: state.counters
-    }
+    })
   end
 
   defp count(state, counter, more \\ 1) do

@@ -1,0 +1,82 @@
+defmodule LinxNative.Conn.Socket do
+  @moduledoc """
+  The socket of a connection, with names for errors: how it is opened and set up, and what is known of it.
+  """
+
+  alias LinxNative.Conn.Native
+  alias LinxNative.Errno
+
+  @doc """
+  Opens one with the options that `LinxNative.Conn.Options.parse!/1` gave, for the calling process. Also its port id.
+
+  What fails is `{stage, name}`. The socket is closed then, at the latest when the process ends.
+  """
+  @spec open(integer, map) ::
+          {:ok, Native.socket(), Native.u32()} | {:error, {term, term} | :closed}
+  def open(protocol, options) do
+    with {:ok, socket} <- open_in_netns(protocol, options),
+         :ok <- run(socket, steps(options)),
+         {:ok, port_id} <- call(socket, :port_id, []) do
+      {:ok, socket, port_id}
+    end
+  end
+
+  @doc """
+  Calls a function of `LinxNative.Conn.Native` for it.
+  """
+  @spec call(Native.socket(), atom, list) :: :ok | {:ok, term} | {:error, Errno.t()}
+  def call(socket, function, arguments) do
+    case apply(Native, function, [socket | arguments]) do
+      {:error, errno} when is_integer(errno) -> {:error, Errno.name(errno)}
+      result -> result
+    end
+  end
+
+  @doc """
+  What the kernel says of it; `nil` for what it does not tell.
+  """
+  @spec info(Native.socket()) :: map
+  def info(socket) do
+    for {key, function, arguments} <- [
+          {:groups, :groups, []},
+          {:netns, :netns, []},
+          {:read_buffer, :buffer, [:read_buffer]},
+          {:write_buffer, :buffer, [:write_buffer]},
+          {:drops, :drops, []}
+        ],
+        into: %{} do
+      case call(socket, function, arguments) do
+        {:ok, value} -> {key, value}
+        {:error, _reason} -> {key, nil}
+      end
+    end
+  end
+
+  defp open_in_netns(protocol, options) do
+    with {:error, {stage, errno}} <- Native.open(options.netns, protocol, options.datagram) do
+      {:error, {stage, Errno.name(errno)}}
+    end
+  end
+
+  # The stage, and the function. The packet info first, so that no event is taken for an answer; the groups last, as what
+  # they bring is subject to all else.
+  defp steps(options) do
+    kernel = if options.accept == :kernel, do: [{:accept, :only_kernel, []}], else: []
+    filter = if options.filter, do: [{:filter, :attach_filter, [options.filter]}], else: []
+
+    [{:packet_info, :set_flag, [:packet_info, true]}] ++
+      kernel ++
+      for({buffer, bytes} <- options.buffers, do: {buffer, :set_buffer, [buffer, bytes]}) ++
+      for({flag, on} <- options.flags, do: {flag, :set_flag, [flag, on]}) ++
+      filter ++
+      for(group <- options.groups, do: {{:group, group}, :join, [group]})
+  end
+
+  defp run(socket, steps) do
+    Enum.find_value(steps, :ok, fn {stage, function, arguments} ->
+      with {:error, reason} <- call(socket, function, arguments),
+           do: {:error, {stage, reason}},
+           else: (_ok -> nil)
+    end)
+  end
+end
