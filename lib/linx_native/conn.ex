@@ -44,11 +44,11 @@ defmodule LinxNative.Conn do
   datagram of events counts as one.
 
   What nobody wants yet stays in the kernel's read buffer, and what had to be taken from there to reach an answer is
-  kept in the process, up to `:event_buffer` bytes, each message counting 256 more than it has. When either is full, what comes is lost, and that is told:
-  `{:netlink_error, conn, :overrun}`, or `{:error, :overrun}` from `recv/2`. The connection goes on. Whoever follows the
-  state of the kernel by its events then asks for all of it again. As the kernel does not say what was lost, an overrun
-  also ends the requests that are on their way, with `{:error, :overrun}`: for many events, use a connection of their
-  own.
+  kept in the process, up to `:event_buffer` bytes, each message counting 256 more than it has. When either is full,
+  what comes is lost, and that is told: `{:netlink_error, conn, :overrun}`, or `{:error, :overrun}` from `recv/2`. The
+  connection goes on. Whoever follows the state of the kernel by its events then asks for all of it again. As the
+  kernel does not say what was lost, an overrun also ends the requests that are on their way, with
+  `{:error, :overrun}`: for many events, use a connection of their own.
 
   ## Compared with mdlayher/netlink
 

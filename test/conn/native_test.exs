@@ -132,6 +132,18 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(socket)
     end
 
+    test "says where nothing is left, and nothing else where there is nothing" do
+      {socket, _, _} = open!()
+      assert Native.exchange(socket, [], @all) == [:drained]
+      # It did not look.
+      assert Native.exchange(socket, [], 0) == []
+
+      assert [:drained, :sent, {:datagram, _, _, _, _}] =
+               Native.exchange(socket, [{0, dump()}], 1)
+
+      Native.close(socket)
+    end
+
     test "has the messages that were refused in their places" do
       {socket, _, _} = open!()
       messages = [{0xFFFFFFF0, dump()}, {0, dump()}]
