@@ -126,7 +126,7 @@ defmodule LinxNative.Conn.LoadTest do
   end
 
   test "of callers that are killed nothing waits any more", %{conn: conn} do
-    {:ok, silent} = Conn.start_link(:usersock)
+    {:ok, silent} = Conn.start_link(:usersock, accept: :any)
     {:ok, asking} = Conn.start_link(:usersock, accept: :any)
     to = Conn.info(silent).port_id
     request = %Message{type: 20}
