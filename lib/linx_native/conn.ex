@@ -255,7 +255,7 @@ defmodule LinxNative.Conn do
     timeout = timeout!(options[:timeout])
 
     # The connection keeps the time as well, to give it up. But it may be held up itself.
-    call(conn, {:request, request, timeout}, timeout)
+    call(conn, {:request, request, deadline(timeout)}, timeout)
   end
 
   @doc """
@@ -356,6 +356,8 @@ defmodule LinxNative.Conn do
   Attaches a classic BPF program, in place of the one there may be: what it returns 0 for is not received, answers
   included. `SO_ATTACH_FILTER`.
 
+  The kernel stays in the middle of a dump whose parts are not received, and refuses others meanwhile (`:ebusy`).
+
   `program` is a list of instructions, checked before the kernel gets it: `{:error, {:filter, reason}}`, see
   `LinxNative.Conn.Filter.assemble/1`.
   """
@@ -404,6 +406,10 @@ defmodule LinxNative.Conn do
   def info(conn), do: call(conn, :info)
 
   defp native(conn, function, arguments), do: call(conn, {:native, function, arguments})
+
+  # The clock is the VM's, so not of use on another node.
+  defp deadline(:infinity), do: :infinity
+  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
 
   # In some protocols one of the bits is enough. But with NLM_F_CREATE they are NLM_F_EXCL and NLM_F_REPLACE.
   defp dump?(flags) do

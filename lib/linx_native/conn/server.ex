@@ -78,16 +78,17 @@ defmodule LinxNative.Conn.Server do
 
   @impl true
   # The kernel would refuse its answer.
-  def handle_call({:request, %{to: to}, _timeout}, _from, %{accept: :kernel} = state)
+  def handle_call({:request, %{to: to}, _deadline}, _from, %{accept: :kernel} = state)
       when to != 0 do
     {:reply, {:error, :not_accepted}, state}
   end
 
-  def handle_call({:request, request, timeout}, from, state) do
-    caller = Caller.watch(from, timeout)
-    {number, requests} = Requests.add(state.requests, Map.put(request, :from, caller))
-    callers = Map.put(state.callers, Caller.reference(caller), number)
-    {:noreply, %{state | requests: requests, callers: callers} |> count(:requests) |> work()}
+  def handle_call({:request, request, deadline}, from, state) do
+    case left(deadline) do
+      # The caller is gone.
+      timeout when timeout < 0 -> {:noreply, state}
+      timeout -> {:noreply, add(state, request, Caller.watch(from, timeout))}
+    end
   end
 
   def handle_call({:send, messages, to}, from, state) do
@@ -382,6 +383,15 @@ defmodule LinxNative.Conn.Server do
 
   defp count_malformed(state, {:error, {:malformed, _what}}), do: count(state, :malformed)
   defp count_malformed(state, _result), do: state
+
+  defp left(:infinity), do: :infinity
+  defp left(deadline), do: deadline - System.monotonic_time(:millisecond)
+
+  defp add(state, request, caller) do
+    {number, requests} = Requests.add(state.requests, Map.put(request, :from, caller))
+    callers = Map.put(state.callers, Caller.reference(caller), number)
+    %{state | requests: requests, callers: callers} |> count(:requests) |> work()
+  end
 
   defp end_request(state, %{from: caller}, result) do
     Caller.reply(caller, result)
