@@ -89,7 +89,7 @@ defmodule LinxNative.Conn do
   alias LinxNative.Conn.{Caller, Error, Filter, Native, Options, Server}
   alias LinxNative.{Alignment, Attributes, Errno, Message}
 
-  @typedoc "A connection, or the name it was given."
+  @typedoc "A connection on this node, or the name it was given."
   @type t :: GenServer.server()
 
   @typedoc "Whose network namespace."
@@ -407,7 +407,7 @@ defmodule LinxNative.Conn do
 
   defp native(conn, function, arguments), do: call(conn, {:native, function, arguments})
 
-  # The clock is the VM's, so not of use on another node.
+  # By the clock of this VM: a connection is on the same node.
   defp deadline(:infinity), do: :infinity
   defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
 
