@@ -400,7 +400,7 @@ defmodule LinxNative.Conn do
     * `drops` - how many datagrams the kernel has thrown away
     * `pending` - how many requests are not answered yet
     * `counters` - `requests` made, messages `sent`, `datagrams` and `bytes` received, `events` handed on or kept,
-      `late` answers, `foreign` datagrams (of other ports, not accepted), `overruns`, `truncated`, `malformed`
+      `late` answers, `foreign` datagrams (of other programs, not accepted), `overruns`, `truncated`, `malformed`
   """
   @spec info(t) :: map | {:error, :closed}
   def info(conn), do: call(conn, :info)
