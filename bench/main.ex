@@ -63,14 +63,15 @@ defmodule LinxNative.Bench do
     place = Place.make!(harness)
 
     try do
-      # First, while the VM is small: its size is what the C reference takes its time for.
+      # First, while the VM is small.
+      forks = Cpus.on_one(fn -> measure_calls(&Operations.forking/2, place, floor, scale) end)
       procfs = Cpus.on_one(fn -> measure_procfs(place, scale) end)
       :erlang.garbage_collect()
       calls = Cpus.on_one(fn -> measure_calls(&Operations.groups/2, place, floor, scale) end)
       calls_on_all = measure_calls(&Operations.on_all_cpus/2, place, floor, scale)
       load = measure_load(place, harness, scale)
       late = measure_lateness(place, scale)
-      results = %{calls: calls ++ calls_on_all, procfs: procfs, load: load, late: late}
+      results = %{calls: calls ++ forks ++ calls_on_all, procfs: procfs, load: load, late: late}
       Report.write(results, options[:results])
       Charts.write(results, options[:results])
     after

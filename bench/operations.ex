@@ -13,12 +13,10 @@ defmodule LinxNative.Bench.Operations do
   @bind 4096
 
   @doc """
-  Every operation of both libraries, and the same of others where there are any.
+  Every other operation of both libraries, and the same of others where there are any.
   """
   def groups(%Place{} = place, floor) do
     [
-      # First, as the samples of the others make the VM larger.
-      group(&mounts_as_seen(&1, place, "tmpfs", "tmpfs in a PID namespace")),
       opens(place, floor),
       adoptions(place),
       group(&quick/1),
@@ -28,6 +26,13 @@ defmodule LinxNative.Bench.Operations do
       group(&binds(&1, place)),
       group(&pivots(&1, place))
     ]
+  end
+
+  @doc """
+  Those for which the C reference forks, which takes its time for the size of the VM.
+  """
+  def forking(%Place{} = place, _floor) do
+    [group(&mounts_as_seen(&1, place, "tmpfs", "tmpfs in a PID namespace"))]
   end
 
   @doc """
