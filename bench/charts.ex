@@ -27,7 +27,7 @@ defmodule LinxNative.Bench.Charts do
 
     """
     set terminal svg noenhanced size 860,#{120 + 24 * length(rows)} font "sans-serif,13" background "white"
-    set title "Time of a call, as a part of what the C reference takes (median and quartiles over the rounds)"
+    set title "Time of a call against the C reference (median and quartiles over the rounds)"
     set xlabel "ratio, less is faster"
     set xrange [0:1.5]
     set yrange [-0.7:#{length(rows)}]
