@@ -22,7 +22,7 @@ defmodule LinxNative.Alignment do
   """
   @spec take(binary, size :: non_neg_integer) :: {binary, binary}
   def take(binary, size) do
-    <<taken::binary-size(size), rest::binary>> = binary
+    {taken, rest} = :erlang.split_binary(binary, size)
     {taken, skip(rest, missing(size))}
   end
 

@@ -112,7 +112,8 @@ defmodule LinxNative.Message do
     IO.iodata_to_binary([header, message.body, Alignment.padding(length)])
   end
 
-  defp check!(_field, value, max) when value in 0..max, do: value
+  defp check!(_field, value, max) when is_integer(value) and value >= 0 and value <= max,
+    do: value
 
   defp check!(field, value, max) do
     raise ArgumentError, "#{field} of a message is #{inspect(value)}, not in 0..#{max}"

@@ -338,9 +338,10 @@ defmodule LinxNative.Conn.FilterTest do
   end
 
   defp loaded(rest, datagram, offset, size) do
-    case datagram do
-      <<_::binary-size(offset), a::size(size)-unit(8), _::binary>> -> run(rest, datagram, a)
-      _ -> 0
+    if offset + size <= byte_size(datagram) do
+      run(rest, datagram, datagram |> binary_part(offset, size) |> :binary.decode_unsigned())
+    else
+      0
     end
   end
 end

@@ -111,9 +111,9 @@ defmodule LinxNative.Conn.FuzzTest do
   defp flip(bytes, count) when count == 0 or bytes == "", do: bytes
 
   defp flip(bytes, count) do
-    at = random(bit_size(bytes))
-    <<head::bitstring-size(at), bit::1, tail::bitstring>> = bytes
-    flip(<<head::bitstring, 1 - bit::1, tail::bitstring>>, count - 1)
+    {head, <<byte, tail::binary>>} = :erlang.split_binary(bytes, random(byte_size(bytes)))
+    flipped = Bitwise.bxor(byte, Enum.random([1, 2, 4, 8, 16, 32, 64, 128]))
+    flip(<<head::binary, flipped, tail::binary>>, count - 1)
   end
 
   # Headers begin at multiples of 4.
@@ -122,9 +122,12 @@ defmodule LinxNative.Conn.FuzzTest do
     bits = Enum.random([16, 32])
     length = Enum.random(@lengths)
 
-    case bytes do
-      <<head::binary-size(at), _::size(bits), tail::binary>> ->
-        <<head::binary, length::native-size(bits), tail::binary>>
+    case :erlang.split_binary(bytes, min(at, byte_size(bytes))) do
+      {head, <<_::16, tail::binary>>} when bits == 16 ->
+        <<head::binary, length::native-16, tail::binary>>
+
+      {head, <<_::32, tail::binary>>} when bits == 32 ->
+        <<head::binary, length::native-32, tail::binary>>
 
       _ ->
         bytes

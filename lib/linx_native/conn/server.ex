@@ -159,14 +159,6 @@ defmodule LinxNative.Conn.Server do
         do: GenServer.reply(from, {:error, :closed})
   end
 
-  # No @impl: a callback of OTP 25, which Elixir 1.14 does not know.
-  @doc false
-  def format_status(status) do
-    Map.replace_lazy(status, :state, fn state ->
-      %{counters: state.counters, pending: Requests.count(state.requests)}
-    end)
-  end
-
   # What a message without sequence number or port id gets.
   defp address(
          <<head::binary-size(8), number::native-32, port_id::native-32, body::binary>>,
