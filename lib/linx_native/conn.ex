@@ -86,7 +86,7 @@ defmodule LinxNative.Conn do
   import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_group: 1]
   import Bitwise
 
-  alias LinxNative.Conn.{Caller, Error, Filter, Native, Options, Server}
+  alias LinxNative.Conn.{Caller, Error, Filter, Inbox, Native, Options, Requests, Server, Socket}
   alias LinxNative.{Alignment, Attributes, Errno, Message}
 
   @typedoc "A connection on this node, or the name it was given."
@@ -138,7 +138,8 @@ defmodule LinxNative.Conn do
   @typedoc "An option of the socket that is on or off, see `start_link/2`."
   @type flag :: Native.flag()
 
-  @needed [Access, Integer, List, Alignment, Attributes, Caller, Errno, Error, Message]
+  @needed [Access, Enum, GenServer, Integer, Keyword, List, Map, Process, System, :queue] ++
+            [Alignment, Attributes, Caller, Errno, Error, Inbox, Message, Requests, Socket]
   @dump Message.flags([:dump])
   @create Message.flags([:create])
   @echo Message.flags([:echo])
