@@ -3,7 +3,7 @@ defmodule LinxNative.Bench.Load do
   Many callers at once: how many calls they get done, and how long they hold up the rest of the VM.
   """
 
-  alias LinxNative.Bench.Stats
+  alias LinxNative.Bench.{Pairs, Stats}
 
   @netlink 16
 
@@ -26,6 +26,21 @@ defmodule LinxNative.Bench.Load do
         :ok = :socket.close(socket)
       end
     ]
+  end
+
+  @doc """
+  The rates of contestants `{name, fun}`, in rounds as of `LinxNative.Bench.Pairs`: maps with what each is about.
+  """
+  def rates(contestants, callers, paths, rounds, ms) do
+    for round <- 1..rounds, {name, fun} <- Pairs.there_and_back(contestants) do
+      %{
+        callers: callers,
+        namespaces: length(paths),
+        contestant: name,
+        round: round,
+        rate: rate(fun, callers, paths, ms)
+      }
+    end
   end
 
   @doc """

@@ -116,20 +116,7 @@ defmodule LinxNative.Bench do
     results =
       for paths <- [[place.net], many], callers <- scale.callers do
         progress("#{callers} callers, #{length(paths)} namespaces")
-        contestants = Load.openers()
-
-        for round <- 1..scale.load_rounds,
-            {name, open} <- contestants ++ Enum.reverse(contestants) do
-          rate = Load.rate(open, callers, paths, scale.load_ms)
-
-          %{
-            callers: callers,
-            namespaces: length(paths),
-            contestant: name,
-            round: round,
-            rate: rate
-          }
-        end
+        Load.rates(Load.openers(), callers, paths, scale.load_rounds, scale.load_ms)
       end
 
     Place.release(kept)

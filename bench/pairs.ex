@@ -46,7 +46,10 @@ defmodule LinxNative.Bench.Pairs do
     if ratios == [], do: nil, else: Stats.spread(ratios)
   end
 
-  defp there_and_back(contestants), do: contestants ++ Enum.reverse(contestants)
+  @doc """
+  The turns of a round: A B … B A.
+  """
+  def there_and_back(contestants), do: contestants ++ Enum.reverse(contestants)
 
   defp merge(turns) do
     for({contestant, operations} <- turns, {operation, times} <- operations) do

@@ -3,7 +3,7 @@ defmodule LinxNative.Bench.Report do
   The results as tables, and the raw figures.
   """
 
-  alias LinxNative.Bench.{Load, Pairs, Stats}
+  alias LinxNative.Bench.{Load, Pairs, Stats, Table}
 
   # At most so many times the C reference.
   @targets %{"open_in_netns" => 0.85}
@@ -64,7 +64,7 @@ defmodule LinxNative.Bench.Report do
           [if(otp, do: ratio(otp), else: "")]
       end
 
-    table(
+    Table.text(
       ["operation", "ours", "p99", "C", "p99", "ours / C", "target", "met", "ours / OTP"],
       rows
     )
@@ -96,7 +96,7 @@ defmodule LinxNative.Bench.Report do
           judged(repeatable_ratio(blocks, operation, :floor_core, :floor_clone), target)
       end
 
-    table(
+    Table.text(
       [
         "without a BEAM",
         "cheapest",
@@ -125,7 +125,7 @@ defmodule LinxNative.Bench.Report do
           judged(ratio, target) ++ ["#{rounded(against_little)}"]
       end
 
-    table(
+    Table.text(
       ["in a PID namespace", "ours", "p99", "C", "p99", "ours / C", "target", "met", "to little"],
       rows
     )
@@ -148,7 +148,7 @@ defmodule LinxNative.Bench.Report do
           Enum.map([:ours, :c, :otp], &"#{round(rate.(&1))}") ++ [ratio(ratio), met]
       end
 
-    table(["callers", "namespaces", "ours/s", "C/s", "OTP/s", "ours / C", "met"], rows)
+    Table.text(["callers", "namespaces", "ours/s", "C/s", "OTP/s", "ours / C", "met"], rows)
   end
 
   # What a contestant got done in both its turns of a round.
@@ -172,11 +172,11 @@ defmodule LinxNative.Bench.Report do
         ]
       end
 
-    table(["a process that ticks, during", "by", "late", "p99", "most"], rows)
+    Table.text(["a process that ticks, during", "by", "late", "p99", "most"], rows)
   end
 
   defp raw(blocks) do
-    csv(
+    Table.csv(
       "operation,contestant,round,calls,min_ns,median_ns,p99_ns,max_ns",
       Enum.map(blocks, &raw_row/1)
     )
@@ -188,7 +188,7 @@ defmodule LinxNative.Bench.Report do
         [gib, resident | raw_row(block)]
       end
 
-    csv(
+    Table.csv(
       "gib,resident_bytes,operation,contestant,round,calls,min_ns,median_ns,p99_ns,max_ns",
       rows
     )
@@ -196,7 +196,7 @@ defmodule LinxNative.Bench.Report do
 
   defp raw_load(rates) do
     rows = for r <- rates, do: [r.namespaces, r.callers, r.contestant, r.round, round(r.rate)]
-    csv("namespaces,callers,contestant,round,calls_a_second", rows)
+    Table.csv("namespaces,callers,contestant,round,calls_a_second", rows)
   end
 
   defp raw_row({operation, contestant, round, times}) do
@@ -204,8 +204,6 @@ defmodule LinxNative.Bench.Report do
     numbers = for ns <- [Enum.min(times), median, high, Enum.max(times)], do: round(ns)
     [inspect(operation), contestant, round, length(times) | numbers]
   end
-
-  defp csv(header, rows), do: Enum.map_join([[header] | rows], "\n", &Enum.join(&1, ",")) <> "\n"
 
   defp by(list, key), do: list |> Enum.group_by(key) |> Enum.sort()
 
@@ -220,18 +218,6 @@ defmodule LinxNative.Bench.Report do
 
   defp microseconds(ns) when ns < 10_000, do: "#{Float.round(ns / 1000, 2)}"
   defp microseconds(ns), do: "#{Float.round(ns / 1000, 1)}"
-
-  defp table(header, rows) do
-    widths = for column <- Enum.zip([header | rows]), do: column |> Tuple.to_list() |> widest()
-    Enum.map_join([header | rows], &line(&1, widths))
-  end
-
-  defp line([first | rest], [width | widths]) do
-    cells = for {cell, width} <- Enum.zip(rest, widths), do: String.pad_leading(cell, width)
-    String.trim_trailing(Enum.join([String.pad_trailing(first, width) | cells], "  ")) <> "\n"
-  end
-
-  defp widest(cells), do: cells |> Enum.map(&String.length/1) |> Enum.max()
 
   defp release, do: "/proc/sys/kernel/osrelease" |> File.read!() |> String.trim()
 

@@ -4,7 +4,7 @@ defmodule LinxNative.Bench.Requests do
   a lock, which each caller holds from its request to the end of the answer.
   """
 
-  alias LinxNative.Bench.{Load, Place, Stats}
+  alias LinxNative.Bench.{Load, Place, Stats, Table}
   alias LinxNative.{Conn, Message}
   alias LinxNative.Conn.Native
 
@@ -49,12 +49,7 @@ defmodule LinxNative.Bench.Requests do
       lock: fn _ -> locked(lock, fn -> ask_alone(socket) end) end
     ]
 
-    rates =
-      for round <- 1..@rounds, {name, ask} <- contestants ++ Enum.reverse(contestants) do
-        rate = Load.rate(ask, callers, [place.net], @turn_ms)
-        %{callers: callers, contestant: name, round: round, rate: rate}
-      end
-
+    rates = Load.rates(contestants, callers, [place.net], @rounds, @turn_ms)
     Process.unlink(lock)
     Process.exit(lock, :kill)
     Native.close(socket)
@@ -128,15 +123,14 @@ defmodule LinxNative.Bench.Requests do
         [shared, own, lock] =
           for name <- [:shared, :own, :lock], do: Stats.median(of(rates, callers, name))
 
-        [callers, round(shared), round(own), round(lock)] ++
-          [Float.round(shared / own, 2), Float.round(shared / lock, 2)]
+        ratios = for other <- [own, lock], do: Float.round(shared / other, 2)
+        Enum.map([callers, round(shared), round(own), round(lock) | ratios], &to_string/1)
       end
 
-    header = ["callers", "one for all/s", "one each/s", "lock/s", "to one each", "to lock"]
-
-    Enum.map_join([header | rows], "\n", fn row ->
-      Enum.map_join(row, "", &String.pad_leading("#{&1}", 15))
-    end) <> "\n"
+    Table.text(
+      ["callers", "one for all/s", "one each/s", "lock/s", "to one each", "to lock"],
+      rows
+    )
   end
 
   defp of(rates, callers, name) do
@@ -144,11 +138,7 @@ defmodule LinxNative.Bench.Requests do
   end
 
   defp raw(rates) do
-    lines =
-      for rate <- rates do
-        "#{rate.callers},#{rate.contestant},#{rate.round},#{rate.rate}\n"
-      end
-
-    ["callers,contestant,round,rate\n" | lines]
+    rows = for rate <- rates, do: [rate.callers, rate.contestant, rate.round, round(rate.rate)]
+    Table.csv("callers,contestant,round,requests_a_second", rows)
   end
 end

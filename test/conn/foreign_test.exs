@@ -9,6 +9,7 @@ defmodule LinxNative.Conn.ForeignTest do
   use LinxNative.Test.Case
 
   import LinxNative.Conn.Filter
+  import LinxNative.Test.Conns, only: [open!: 1, open!: 2, port_id: 1]
 
   alias LinxNative.{Attributes, Conn, Message}
   alias LinxNative.Conn.Native
@@ -37,12 +38,6 @@ defmodule LinxNative.Conn.ForeignTest do
   @netlink 16
   @raw 3
 
-  defp open!(protocol, options \\ []) do
-    {:ok, conn} = Conn.start_link(protocol, options)
-    conn
-  end
-
-  defp port_id(conn), do: Conn.info(conn).port_id
   defp counter(conn, name), do: Conn.info(conn).counters[name]
 
   # A port that anything can be sent from.

@@ -6,6 +6,7 @@ defmodule LinxNative.Conn.OptionsTest do
   use LinxNative.Test.Case
 
   import LinxNative.Conn.Filter, only: [load_length: 0, return: 1]
+  import LinxNative.Test.Conns, only: [open!: 1, open!: 2]
 
   alias LinxNative.{Conn, Message}
   alias LinxNative.Test.Links
@@ -17,11 +18,6 @@ defmodule LinxNative.Conn.OptionsTest do
   @max32 0xFFFF_FFFF
   @max_buffer 0x3FFF_FFFF
   @odd [nil, :odd, "1", 1.0, [1], {:pid, 1}, %{}]
-
-  defp open!(protocol \\ :route, options \\ []) do
-    {:ok, conn} = Conn.start_link(protocol, options)
-    conn
-  end
 
   defp raises!(call) do
     flunk("it did not raise, but said #{inspect(call.())}")
@@ -41,7 +37,7 @@ defmodule LinxNative.Conn.OptionsTest do
       message = Links.get(1)
 
       all_raise!(
-        open!(),
+        open!(:route),
         for(odd <- [18 | @odd], do: &Conn.request(&1, odd)) ++
           for field <- [:type, :flags, :body], odd <- [nil, -1, 0x10000, :odd] do
             &Conn.request(&1, Map.put(message, field, odd))
@@ -59,7 +55,7 @@ defmodule LinxNative.Conn.OptionsTest do
       message = Links.get(1)
 
       all_raise!(
-        open!(),
+        open!(:route),
         for(odd <- @odd, do: &Conn.send(&1, odd)) ++
           for(odd <- [[] | @odd], do: &Conn.send_many(&1, odd)) ++
           [&Conn.send_many(&1, [message, nil]), &Conn.send_many(&1, [message | message])] ++
@@ -74,18 +70,18 @@ defmodule LinxNative.Conn.OptionsTest do
     end
 
     test "recv/2" do
-      all_raise!(open!(), for(odd <- [-1, @max32 + 1 | @odd], do: &Conn.recv(&1, odd)))
+      all_raise!(open!(:route), for(odd <- [-1, @max32 + 1 | @odd], do: &Conn.recv(&1, odd)))
     end
 
     test "active/2" do
-      all_raise!(open!(), for(odd <- [-1, 0, 32_768 | @odd], do: &Conn.active(&1, odd)))
+      all_raise!(open!(:route), for(odd <- [-1, 0, 32_768 | @odd], do: &Conn.active(&1, odd)))
     end
 
     test "join_group/2 and leave_group/2" do
       odd = [-1, 0, 0x8000_0000 | @odd]
 
       all_raise!(
-        open!(),
+        open!(:route),
         for(odd <- odd, do: &Conn.join_group(&1, odd)) ++
           for(odd <- odd, do: &Conn.leave_group(&1, odd))
       )
@@ -93,7 +89,7 @@ defmodule LinxNative.Conn.OptionsTest do
 
     test "set_option/3 and get_option/2" do
       all_raise!(
-        open!(),
+        open!(:route),
         for(odd <- [:datagram, :netns | @odd], do: &Conn.get_option(&1, odd)) ++
           for(odd <- [:datagram, :netns | @odd], do: &Conn.set_option(&1, odd, true)) ++
           for(flag <- @flags, odd <- [0, 1 | @odd], do: &Conn.set_option(&1, flag, odd)) ++
@@ -106,7 +102,7 @@ defmodule LinxNative.Conn.OptionsTest do
 
     test "attach_filter/2" do
       odd = [nil, :odd, "program", %{}, [return(0) | return(0)]]
-      all_raise!(open!(), for(odd <- odd, do: &Conn.attach_filter(&1, odd)))
+      all_raise!(open!(:route), for(odd <- odd, do: &Conn.attach_filter(&1, odd)))
     end
 
     test "what is no connection at all" do
@@ -247,7 +243,7 @@ defmodule LinxNative.Conn.OptionsTest do
     end
 
     test "active/2" do
-      conn = open!()
+      conn = open!(:route)
       for active <- [true, false, :once, 1, 32_767], do: assert(Conn.active(conn, active) == :ok)
     end
 
@@ -265,7 +261,7 @@ defmodule LinxNative.Conn.OptionsTest do
     end
 
     test "set_option/3 of a buffer" do
-      conn = open!()
+      conn = open!(:route)
 
       for buffer <- [:read_buffer, :write_buffer] do
         assert Conn.set_option(conn, buffer, 1) == :ok

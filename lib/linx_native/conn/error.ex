@@ -10,7 +10,7 @@ defmodule LinxNative.Conn.Error do
     * `missing` - the type of an attribute that is not there and has to be (`NLMSGERR_ATTR_MISS_TYPE`, since Linux 6.0)
   """
 
-  alias LinxNative.{Attributes, Errno, Message}
+  alias LinxNative.{Alignment, Attributes, Errno, Message}
 
   defexception [:name, :errno, :text, :offset, :missing]
 
@@ -73,11 +73,7 @@ defmodule LinxNative.Conn.Error do
 
   defp skip(message, :error, <<length::native-32, _::binary>> = rest) do
     length = if Message.flag?(message, :capped), do: @header, else: length
-    padded = div(length + 3, 4) * 4
-
-    if padded <= byte_size(rest),
-      do: binary_part(rest, padded, byte_size(rest) - padded),
-      else: <<>>
+    if length <= byte_size(rest), do: rest |> Alignment.take(length) |> elem(1), else: <<>>
   end
 
   defp skip(_message, :error, _rest), do: <<>>

@@ -319,7 +319,7 @@ defmodule LinxNative.Conn.Server do
 
         if unknown == [],
           do: state,
-          else: put(state, {:messages, unknown, origin}, size(unknown, bytes))
+          else: put(state, {:messages, unknown, origin}, size(length(unknown), bytes))
 
       {:error, reason} ->
         state |> count(:malformed) |> damaged(origin.port_id, group, bytes, {:malformed, reason})
@@ -360,10 +360,10 @@ defmodule LinxNative.Conn.Server do
 
   defp damaged(state, _port_id, _group, bytes, reason), do: put_damaged(state, bytes, reason)
 
-  defp put_damaged(state, bytes, reason), do: put(state, {:error, reason}, size([:one], bytes))
+  defp put_damaged(state, bytes, reason), do: put(state, {:error, reason}, size(1, bytes))
 
-  # What they take in memory, about: else those without a body would be many.
-  defp size(messages, bytes), do: byte_size(bytes) + @overhead * length(messages)
+  # What so many messages take in memory, about: else those without a body would be many.
+  defp size(messages, bytes), do: byte_size(bytes) + @overhead * messages
 
   defp put(state, item, size) do
     case {Inbox.put(state.inbox, item, size), item} do

@@ -41,9 +41,7 @@ pub(crate) fn run<'a>(
         datagrams,
     };
     exchange.receive();
-    if !messages.is_empty() {
-        exchange.room = ROOM;
-    }
+    exchange.room = ROOM;
     for (port_id, message) in messages {
         if exchange.room == 0 {
             break;

@@ -41,6 +41,15 @@ struct State {
     stopping: bool,
 }
 
+impl State {
+    fn open(&self) -> Result<&Arc<Connection>, Closed> {
+        match &self.connection {
+            Some(connection) if !self.stopping => Ok(connection),
+            _ => Err(Closed),
+        }
+    }
+}
+
 /// A socket that was closed.
 pub(crate) struct Closed;
 
@@ -97,11 +106,17 @@ impl Socket {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to close; `None` if somebody else did.
-    fn begin_stop(&self) -> Option<c_int> {
+    /// Begins to close; an error if somebody else did.
+    fn begin_stop(&self) -> Result<c_int, Closed> {
         let mut state = self.state();
-        let fd = state.connection.as_ref()?.as_fd().as_raw_fd();
-        (!std::mem::replace(&mut state.stopping, true)).then_some(fd)
+        let fd = state.open()?.as_fd().as_raw_fd();
+        state.stopping = true;
+        Ok(fd)
+    }
+
+    /// As the VM knows it.
+    fn object(&self) -> *mut c_void {
+        ptr::from_ref(self).cast_mut().cast()
     }
 
     /// The VM does not look at the descriptor any more: lets it go.
@@ -138,11 +153,7 @@ impl<'a> Decoder<'a> for Handle<'a> {
 impl Handle<'_> {
     /// The connection; the socket stays open until it is dropped.
     pub(crate) fn connection(&self) -> Result<Arc<Connection>, Closed> {
-        let state = self.0.state();
-        match &state.connection {
-            Some(connection) if !state.stopping => Ok(Arc::clone(connection)),
-            _ => Err(Closed),
-        }
+        self.0.state().open().map(Arc::clone)
     }
 
     /// Where datagrams are received. `None` while another call receives: only the owner is to do that, and a scheduler
@@ -161,9 +172,7 @@ impl Handle<'_> {
     pub(crate) fn select(&self, env: Env<'_>, reference: Reference<'_>) -> Result<bool, Closed> {
         // Locked throughout, so that it cannot come after the stop. It calls nobody back.
         let state = self.0.state();
-        let Some(connection) = state.connection.as_ref().filter(|_| !state.stopping) else {
-            return Err(Closed);
-        };
+        let connection = state.open()?;
         // SAFETY: an open descriptor that stays open until the VM has stopped to look at it; a resource of ours; NULL is
         // the calling process.
         let selected = unsafe {
@@ -171,7 +180,7 @@ impl Handle<'_> {
                 env.as_c_arg(),
                 connection.as_fd().as_raw_fd(),
                 ERL_NIF_SELECT_READ,
-                self.object(),
+                self.0.object(),
                 ptr::null(),
                 reference.as_c_arg(),
             )
@@ -183,15 +192,11 @@ impl Handle<'_> {
     pub(crate) fn close(&self, env: Env<'_>) {
         close(self.0, env.as_c_arg());
     }
-
-    fn object(&self) -> *mut c_void {
-        ptr::from_ref(self.0).cast_mut().cast()
-    }
 }
 
 /// Has the VM stop to look at the descriptor; its `stop` callback then lets it go, at once or soon.
 fn close(socket: &Socket, env: *mut ErlNifEnv) {
-    let Some(fd) = socket.begin_stop() else {
+    let Ok(fd) = socket.begin_stop() else {
         return;
     };
     let undefined = rustler::types::atom::undefined();
@@ -201,7 +206,7 @@ fn close(socket: &Socket, env: *mut ErlNifEnv) {
             env,
             fd,
             ERL_NIF_SELECT_STOP,
-            ptr::from_ref(socket).cast_mut().cast(),
+            socket.object(),
             ptr::null(),
             undefined.as_c_arg(),
         )

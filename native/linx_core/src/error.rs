@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::c_string::CStringError;
+
 /// An errno as the kernel gave it.
 ///
 /// The raw number, not an enumeration: a file system may answer one that no header names (524 is a known one), and
@@ -25,6 +27,15 @@ impl Errno {
     /// The errno that the last system call of this thread left.
     pub(crate) fn last() -> Self {
         Self(nix::errno::Errno::last_raw())
+    }
+}
+
+impl From<CStringError> for Errno {
+    fn from(error: CStringError) -> Self {
+        Self(match error {
+            CStringError::Nul => libc::EINVAL,
+            CStringError::NoMemory => libc::ENOMEM,
+        })
     }
 }
 

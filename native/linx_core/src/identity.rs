@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
-use crate::c_string::{CStringError, c_string};
+use crate::c_string::c_string;
 use crate::error::{Errno, check};
 use crate::{namespace, syscall};
 
@@ -38,10 +38,7 @@ pub fn of_descriptor(fd: RawFd) -> Result<(u64, u64), Errno> {
 /// # Errors
 /// EINVAL: not the file of a network namespace, or a NUL byte in `path`. The errno of `open(2)`.
 pub fn of_file(path: &[u8]) -> Result<(u64, u64), Errno> {
-    let path = c_string(path).map_err(|error| match error {
-        CStringError::Nul => Errno::from_raw(libc::EINVAL),
-        CStringError::NoMemory => Errno::from_raw(libc::ENOMEM),
-    })?;
+    let path = c_string(path)?;
     of_namespace(namespace::open(&path)?.as_fd())
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use nix::sched::CloneFlags;
 use nix::sys::socket::{NetlinkAddr, SockFlag};
 
-use crate::c_string::{CStringError, c_string};
+use crate::c_string::c_string;
 use crate::error::{At, Errno, Error, Stage, check};
 use crate::{namespace, syscall, throwaway};
 
@@ -32,10 +32,7 @@ pub(crate) fn open_at(path: &[u8], protocol: c_int, flags: SockFlag) -> Result<O
     if path.len() >= libc::PATH_MAX as usize {
         return Err(Error::new(Stage::Open, libc::ENAMETOOLONG));
     }
-    let path = c_string(path).map_err(|error| match error {
-        CStringError::Nul => Error::new(Stage::Open, libc::EINVAL),
-        CStringError::NoMemory => Error::new(Stage::Open, libc::ENOMEM),
-    })?;
+    let path = c_string(path).map_err(Errno::from).at(Stage::Open)?;
     open_in(|| namespace::open(&path), protocol, flags)
 }
 

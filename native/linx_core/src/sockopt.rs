@@ -34,29 +34,8 @@ pub(crate) fn set(
     check(returned)
 }
 
-/// Reads an option that is a C `int`.
-pub(crate) fn get(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> Result<c_int, Errno> {
-    let mut value: c_int = 0;
-    let mut size = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: an `int` that lives through the call, with its size.
-    let returned = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw mut value).cast::<c_void>(),
-            &raw mut size,
-        )
-    };
-    check(returned).map(|()| value)
-}
-
-/// Reads an option that is a number of 32-bit words.
-pub(crate) fn get_words(
-    socket: BorrowedFd<'_>,
-    level: c_int,
-    option: c_int,
-) -> Result<Vec<u32>, Errno> {
+/// Reads an option that is a C `int` or some words of that size.
+pub(crate) fn get(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> Result<Vec<u32>, Errno> {
     let mut words = vec![0_u32; WORDS];
     let mut size = size_of_val(words.as_slice()) as libc::socklen_t;
     // SAFETY: `size` bytes that live through the call.

@@ -70,7 +70,8 @@ impl Connection {
     /// # Errors
     /// ENOPROTOOPT: this kernel does not have it.
     pub fn is_set(&self, flag: Flag) -> Result<bool, Errno> {
-        raw::get(self.as_fd(), libc::SOL_NETLINK, flag.number()).map(|value| value != 0)
+        let value = raw::get(self.as_fd(), libc::SOL_NETLINK, flag.number())?;
+        Ok(value.first().is_some_and(|&value| value != 0))
     }
 
     /// Joins a multicast group, given by its number.
@@ -104,7 +105,7 @@ impl Connection {
     /// # Errors
     /// The errno of `getsockopt(2)`.
     pub fn groups(&self) -> Result<Vec<u32>, Errno> {
-        let words = raw::get_words(
+        let words = raw::get(
             self.as_fd(),
             libc::SOL_NETLINK,
             libc::NETLINK_LIST_MEMBERSHIPS,
@@ -177,7 +178,7 @@ impl Connection {
     pub fn drops(&self) -> Result<u32, Errno> {
         /// Of `linux/sock_diag.h`: the place of this number among those of `SO_MEMINFO`.
         const SK_MEMINFO_DROPS: usize = 8;
-        let words = raw::get_words(self.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO)?;
+        let words = raw::get(self.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO)?;
         Ok(words.get(SK_MEMINFO_DROPS).copied().unwrap_or(0))
     }
 }
