@@ -68,6 +68,7 @@ defmodule LinxNative.Conn do
   | `SetReadBuffer`, `SetWriteBuffer` | `set_option/3` with `:read_buffer`, `:write_buffer` |
   | `SyscallConn` | `descriptor/1` |
   | `PID` | `info/1` |
+  | `NLDEBUG` | `trace/2` |
   | `Close` | `close/1`; ends what waits in `request/3` and `recv/2` |
 
   ## Compared with `:socket`
@@ -83,10 +84,22 @@ defmodule LinxNative.Conn do
   | options by number and binary | by name, checked |
   """
 
-  import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_group: 1]
+  import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_group: 1, is_trace: 1]
   import Bitwise
 
-  alias LinxNative.Conn.{Caller, Error, Filter, Inbox, Native, Options, Requests, Server, Socket}
+  alias LinxNative.Conn.{
+    Caller,
+    Error,
+    Filter,
+    Inbox,
+    Native,
+    Options,
+    Requests,
+    Server,
+    Socket,
+    Trace
+  }
+
   alias LinxNative.{Alignment, Attributes, Errno, Message}
 
   @typedoc "A connection on this node, or the name it was given."
@@ -139,7 +152,19 @@ defmodule LinxNative.Conn do
   @type flag :: Native.flag()
 
   @needed [Access, Enum, GenServer, Integer, Keyword, List, Map, Process, System, :queue] ++
-            [Alignment, Attributes, Caller, Errno, Error, Inbox, Message, Requests, Socket]
+            [
+              Alignment,
+              Attributes,
+              Caller,
+              Errno,
+              Error,
+              Inbox,
+              Message,
+              Options,
+              Requests,
+              Socket,
+              Trace
+            ]
   @dump Message.flags([:dump])
   @create Message.flags([:create])
   @echo Message.flags([:echo])
@@ -175,6 +200,7 @@ defmodule LinxNative.Conn do
     * `:filter` - a program for `attach_filter/2`
     * `:accept` - `:kernel` (the default) has the kernel refuse what other programs send to this port (`connect(2)`), and
       drops what they send to its groups; `:any` takes it, and answers to requests with `:to`
+    * `:trace` - shows what goes over the connection, see `trace/2`; `false`
     * `:name` - as of `GenServer.start_link/3`
 
   and these of `netlink(7)`, each `true` or `false`:
@@ -314,6 +340,18 @@ defmodule LinxNative.Conn do
   """
   @spec active(t, boolean | :once | 1..32_767) :: :ok | {:error, :closed}
   def active(conn, active) when is_active(active), do: call(conn, {:active, active})
+
+  @doc """
+  Shows what goes over a connection, from now on.
+
+    * `true` - prints it to standard error
+    * a pid - sends it there, as `{:netlink_trace, conn, trace}`
+    * `false` - stops that
+
+  See `LinxNative.Conn.Trace`.
+  """
+  @spec trace(t, boolean | pid) :: :ok | {:error, :closed}
+  def trace(conn, trace) when is_trace(trace), do: call(conn, {:trace, trace})
 
   @doc """
   Joins a multicast group, given by its number: `NETLINK_ADD_MEMBERSHIP`. As `1` for links (`RTNLGRP_LINK`).

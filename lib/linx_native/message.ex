@@ -13,7 +13,7 @@ defmodule LinxNative.Message do
 
   alias LinxNative.Alignment
 
-  defstruct type: 0, flags: 0, sequence: 0, port_id: 0, body: <<>>
+  defstruct type: 0, flags: 0, sequence: 0, port_id: 0, body: <<>>, protocol: nil
 
   @typedoc "A number of 32 bits: a port id, a sequence number, a multicast group."
   @type u32 :: 0..0xFFFF_FFFF
@@ -28,14 +28,20 @@ defmodule LinxNative.Message do
     * `port_id` - `nlmsg_pid`, 0 to 4294967295: the address of the socket that asked, or 0. It is
       the id of a process only by custom.
     * `body` - what follows the header, without padding: a binary, or any iodata for `encode/1`.
+    * `protocol` - the protocol whose names its type has: `inspect/1` shows them. `nil` if it is not known, or has no
+      names here. It is not part of the bytes.
   """
   @type t :: %__MODULE__{
           type: 0..0xFFFF,
           flags: 0..0xFFFF,
           sequence: u32,
           port_id: u32,
-          body: iodata
+          body: iodata,
+          protocol: protocol | nil
         }
+
+  @typedoc "A protocol with names for the types of its messages."
+  @type protocol :: :route | :generic
 
   @typedoc """
   What is wrong with a message.
@@ -123,37 +129,41 @@ defmodule LinxNative.Message do
   All messages of a datagram, in order; none for an empty one.
 
   The last one may lack its padding. The bodies are parts of `datagram` and keep it in memory:
-  copy (`:binary.copy/1`) what is to be kept for long.
+  copy (`:binary.copy/1`) what is to be kept for long. `protocol` becomes their field of that name.
 
   ## Errors
 
   `{:error, {reason, offset}}`: the first message that is wrong, and where in `datagram` it
   begins, in bytes. See `t:reason/0`. Nothing raises, whatever the bytes.
   """
-  @spec decode(datagram :: binary) ::
+  @spec decode(datagram :: binary, protocol | nil) ::
           {:ok, [t]} | {:error, {reason, offset :: non_neg_integer}}
-  def decode(datagram) when is_binary(datagram), do: decode(datagram, byte_size(datagram), [])
+  def decode(datagram, protocol \\ nil) when is_binary(datagram) do
+    decode(datagram, byte_size(datagram), protocol, [])
+  end
 
-  defp decode(<<>>, _size, messages), do: {:ok, Enum.reverse(messages)}
+  defp decode(<<>>, _size, _protocol, messages), do: {:ok, Enum.reverse(messages)}
 
-  defp decode(left, size, messages) do
-    case first(left) do
-      {:ok, message, left} -> decode(left, size, [message | messages])
+  defp decode(left, size, protocol, messages) do
+    case first(left, protocol) do
+      {:ok, message, left} -> decode(left, size, protocol, [message | messages])
       {:error, reason} -> {:error, {reason, size - byte_size(left)}}
     end
   end
 
-  defp first(left) when byte_size(left) < @header, do: {:error, :short_header}
+  defp first(left, _protocol) when byte_size(left) < @header, do: {:error, :short_header}
 
-  defp first(<<length::native-32, _::binary>>) when length < @header, do: {:error, :bad_length}
+  defp first(<<length::native-32, _::binary>>, _protocol) when length < @header,
+    do: {:error, :bad_length}
 
-  defp first(<<length::native-32, _::binary>> = left) when length > byte_size(left) do
+  defp first(<<length::native-32, _::binary>> = left, _protocol) when length > byte_size(left) do
     {:error, :truncated}
   end
 
   defp first(
          <<length::native-32, type::native-16, flags::native-16, sequence::native-32,
-           port_id::native-32, left::binary>>
+           port_id::native-32, left::binary>>,
+         protocol
        ) do
     {body, left} = Alignment.take(left, length - @header)
 
@@ -162,7 +172,8 @@ defmodule LinxNative.Message do
       flags: flags,
       sequence: sequence,
       port_id: port_id,
-      body: body
+      body: body,
+      protocol: protocol
     }
 
     {:ok, message, left}

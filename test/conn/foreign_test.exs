@@ -209,6 +209,7 @@ defmodule LinxNative.Conn.ForeignTest do
         for message <- answers(%{sent | sequence: sent.sequence + 1}) do
           if accept == :any do
             forge!(forger, port_id(conn), message)
+            message = %{message | protocol: :route}
             assert {:ok, [^message], _origin} = Conn.recv(conn, @patience)
           else
             refused!(forger, port_id(conn), message)

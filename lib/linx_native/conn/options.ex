@@ -3,7 +3,8 @@ defmodule LinxNative.Conn.Options do
   The options of `LinxNative.Conn.start_link/2`, checked before a process is started.
   """
 
-  alias LinxNative.Conn.Filter
+  alias LinxNative.Conn.{Filter, Native}
+  alias LinxNative.Message
 
   @flags [
     :packet_info,
@@ -41,6 +42,7 @@ defmodule LinxNative.Conn.Options do
     event_buffer: 1_048_576,
     filter: nil,
     accept: :kernel,
+    trace: false,
     subscriber: nil,
     active: false,
     packet_info: true,
@@ -55,6 +57,12 @@ defmodule LinxNative.Conn.Options do
   @doc "The names of the socket's options that are on or off."
   @spec flags() :: [atom]
   def flags, do: @flags
+
+  @doc "The protocol whose names the messages of a connection have, see `t:LinxNative.Message.protocol/0`."
+  @spec named(integer) :: Message.protocol() | nil
+  def named(0), do: :route
+  def named(16), do: :generic
+  def named(_number), do: nil
 
   @doc "The number of a protocol."
   @spec protocol!(atom | integer) :: integer
@@ -80,6 +88,8 @@ defmodule LinxNative.Conn.Options do
       event_buffer: options.event_buffer,
       filter: options.filter && assemble!(options.filter),
       accept: options.accept,
+      trace: options.trace,
+      native: Native,
       subscriber: options.subscriber,
       active: options.active,
       packet_info: options.packet_info,
@@ -93,6 +103,9 @@ defmodule LinxNative.Conn.Options do
 
   @doc "Whether it is a size of a buffer, in bytes."
   defguard is_buffer(size) when is_integer(size) and size in 1..@max_buffer
+
+  @doc "Whether it says where a trace goes."
+  defguard is_trace(trace) when is_boolean(trace) or is_pid(trace)
 
   @doc "Whether it is a flow control."
   defguard is_active(active)
@@ -112,6 +125,7 @@ defmodule LinxNative.Conn.Options do
   defp check(:event_buffer, size), do: is_integer(size) and size >= 0
   defp check(:filter, filter), do: is_list(filter)
   defp check(:accept, accept), do: accept in [:kernel, :any]
+  defp check(:trace, trace), do: is_trace(trace)
   defp check(:subscriber, subscriber), do: is_pid(subscriber)
   defp check(:active, active), do: is_active(active)
   defp check(flag, on) when flag in @flags, do: is_boolean(on)

@@ -10,7 +10,7 @@ defmodule LinxNative.Conn.Server do
 
   use GenServer
 
-  alias LinxNative.Conn.{Caller, Inbox, Native, Requests, Socket}
+  alias LinxNative.Conn.{Caller, Inbox, Options, Requests, Socket, Trace}
   alias LinxNative.{Errno, Message}
 
   # How many messages go to one call.
@@ -38,10 +38,12 @@ defmodule LinxNative.Conn.Server do
   @enforce_keys [:owner, :socket, :requests, :inbox]
   defstruct [
     :owner,
+    :protocol,
     :socket,
     :requests,
     :inbox,
     :accept,
+    :trace,
     :packet_info,
     :armed,
     :subscription,
@@ -60,6 +62,8 @@ defmodule LinxNative.Conn.Server do
       {:ok, socket, port_id} ->
         state = %__MODULE__{
           owner: owner,
+          protocol: Options.named(protocol),
+          trace: options.trace,
           socket: socket,
           requests: Requests.new(:rand.uniform(0xFFFFFFFF), port_id),
           inbox: Inbox.new(options.event_buffer),
@@ -122,6 +126,8 @@ defmodule LinxNative.Conn.Server do
     {:reply, Socket.call(state.socket, function, arguments), state}
   end
 
+  def handle_call(:protocol, _from, state), do: {:reply, {:ok, state.protocol}, state}
+  def handle_call({:trace, trace}, _from, state), do: {:reply, :ok, %{state | trace: trace}}
   def handle_call(:info, _from, state), do: {:reply, info(state), state}
 
   @impl true
@@ -149,7 +155,7 @@ defmodule LinxNative.Conn.Server do
 
   @impl true
   def terminate(_reason, state) do
-    :ok = Native.close(state.socket)
+    :ok = Socket.close(state.socket)
     callers = for request <- Requests.all(state.requests), do: request.from
 
     for caller <- callers ++ Inbox.waiting(state.inbox),
@@ -187,11 +193,12 @@ defmodule LinxNative.Conn.Server do
     else
       messages = for {_id, to, bytes} <- items, do: {to, bytes}
 
-      case Native.exchange(state.socket, messages, limit(state, items)) do
+      case Socket.exchange(state.socket, messages, limit(state, items)) do
         {:error, reason} ->
           exit({:shutdown, reason})
 
         entries ->
+          Trace.exchanged(state.trace, state.protocol, messages, entries)
           {state, unsent} = Enum.reduce(entries, {state, items}, &entry/2)
           state |> unpop(unsent) |> received(List.last(entries) == :drained)
       end
@@ -229,7 +236,7 @@ defmodule LinxNative.Conn.Server do
   defp watch(%{armed: nil} = state) do
     if wanted?(state) do
       armed = make_ref()
-      :ok = Native.select(state.socket, armed)
+      :ok = Socket.select(state.socket, armed)
       %{state | armed: armed}
     else
       state
@@ -310,7 +317,7 @@ defmodule LinxNative.Conn.Server do
   end
 
   defp datagram(state, origin, group, bytes) do
-    case Message.decode(bytes) do
+    case Message.decode(bytes, state.protocol) do
       {:ok, messages} ->
         {unknown, state} =
           Enum.reduce(messages, {[], state}, &take(&1, origin.port_id, group, &2))

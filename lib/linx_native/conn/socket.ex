@@ -6,13 +6,16 @@ defmodule LinxNative.Conn.Socket do
   alias LinxNative.Conn.Native
   alias LinxNative.Errno
 
+  @typedoc "The module of its functions, `LinxNative.Conn.Native` or one like it, and what that opened."
+  @type t :: {module, term}
+
   @doc """
   Opens one with the options that `LinxNative.Conn.Options.parse!/1` gave, for the calling process. Also its port id.
 
   What fails is `{stage, name}`. The socket is closed then, at the latest when the process ends.
   """
   @spec open(integer, map) ::
-          {:ok, Native.socket(), Native.u32()} | {:error, {term, term} | :closed}
+          {:ok, t, Native.u32()} | {:error, {term, term} | :closed}
   def open(protocol, options) do
     with {:ok, socket} <- open_in_netns(protocol, options),
          :ok <- run(socket, steps(options)),
@@ -24,18 +27,31 @@ defmodule LinxNative.Conn.Socket do
   @doc """
   Calls a function of `LinxNative.Conn.Native` for it.
   """
-  @spec call(Native.socket(), atom, list) :: :ok | {:ok, term} | {:error, Errno.t()}
-  def call(socket, function, arguments) do
-    case apply(Native, function, [socket | arguments]) do
+  @spec call(t, atom, list) :: :ok | {:ok, term} | {:error, Errno.t()}
+  def call({native, socket}, function, arguments) do
+    case apply(native, function, [socket | arguments]) do
       {:error, errno} when is_integer(errno) -> {:error, Errno.name(errno)}
       result -> result
     end
   end
 
+  @doc "See `LinxNative.Conn.Native.exchange/3`."
+  @spec exchange(t, [{Native.u32(), binary}], Native.u32()) :: [Native.entry()] | Native.failed()
+  def exchange({native, socket}, messages, datagrams),
+    do: native.exchange(socket, messages, datagrams)
+
+  @doc "See `LinxNative.Conn.Native.select/2`."
+  @spec select(t, reference) :: :ok | Native.failed()
+  def select({native, socket}, reference), do: native.select(socket, reference)
+
+  @doc "See `LinxNative.Conn.Native.close/1`."
+  @spec close(t) :: :ok
+  def close({native, socket}), do: native.close(socket)
+
   @doc """
   What the kernel says of it; `nil` for what it does not tell.
   """
-  @spec info(Native.socket()) :: map
+  @spec info(t) :: map
   def info(socket) do
     for {key, function, arguments} <- [
           {:groups, :groups, []},
@@ -52,9 +68,11 @@ defmodule LinxNative.Conn.Socket do
     end
   end
 
-  defp open_in_netns(protocol, options) do
-    with {:error, {stage, errno}} <- Native.open(options.netns, protocol, options.datagram) do
-      {:error, {stage, Errno.name(errno)}}
+  defp open_in_netns(protocol, %{native: native} = options) do
+    case native.open(options.netns, protocol, options.datagram) do
+      {:ok, socket} -> {:ok, {native, socket}}
+      {:error, {stage, errno}} -> {:error, {stage, Errno.name(errno)}}
+      {:error, :closed} -> {:error, :closed}
     end
   end
 

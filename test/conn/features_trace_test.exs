@@ -1,0 +1,153 @@
+defmodule LinxNative.Conn.FeaturesTraceTest do
+  @moduledoc """
+  Looking on at what goes over a connection.
+  """
+
+  use LinxNative.Test.Case
+
+  import ExUnit.CaptureIO
+  import LinxNative.Test.Conns
+
+  alias LinxNative.{Conn, Message}
+  alias LinxNative.Conn.{Native, Trace}
+  alias LinxNative.Test.Links
+
+  @moduletag :conn
+
+  @getlink 18
+  @newlink 16
+  @error 2
+  @usersock 2
+
+  describe "`NLDEBUG`" do
+    test "a process gets a request as it was sent, its answer and the acknowledgement" do
+      conn = route!(trace: self())
+      port_id = port_id(conn)
+      {:ok, [link]} = Conn.request(conn, Links.get("lo"))
+
+      assert_received {:netlink_trace, ^conn, %Trace{direction: :sent} = sent}
+      assert [%Message{type: @getlink, sequence: number, port_id: ^port_id}] = sent.messages
+      assert {sent.port_id, sent.error, sent.group, sent.nsid} == {0, nil, nil, nil}
+
+      assert_received {:netlink_trace, ^conn, %Trace{direction: :received} = answer}
+      assert {answer.messages, answer.port_id, answer.group} == {[link], 0, 0}
+      assert {answer.error, answer.nsid} == {nil, nil}
+      assert DateTime.compare(sent.time, answer.time) in [:lt, :eq]
+
+      assert_received {:netlink_trace, ^conn, %Trace{messages: [acknowledgement]}}
+
+      assert %Message{type: @error, sequence: ^number, body: <<0::32, _::binary>>} =
+               acknowledgement
+
+      refute_received {:netlink_trace, _, _}
+    end
+
+    test "an event has its group" do
+      conn = route!(groups: [1], trace: self())
+      do!(conn, Links.create("blue"))
+      assert {:new, "blue"} = event!(conn)
+
+      assert_received {:netlink_trace, ^conn,
+                       %Trace{direction: :received, group: 1, messages: [%{type: @newlink}]}}
+    end
+
+    test "several messages of one datagram are told together" do
+      sender = open!(:usersock, trace: self())
+      conn = open!(:usersock, accept: :any, trace: self())
+      to = port_id(conn)
+      {:ok, sent} = Conn.send_many(sender, [%Message{type: 20}, %Message{type: 21}], to: to)
+      assert {:ok, received, _origin} = Conn.recv(conn, 5_000)
+
+      assert_received {:netlink_trace, ^sender, %Trace{port_id: ^to, direction: :sent} = event}
+      assert Enum.map(event.messages, & &1.type) == Enum.map(sent, & &1.type)
+      from = port_id(sender)
+      assert_received {:netlink_trace, ^conn, %Trace{messages: ^received, port_id: ^from}}
+    end
+
+    test "a message that is refused, and why" do
+      conn = open!(:usersock, trace: self())
+      nobody = 0xFFFF_FFFF
+      message = %Message{type: 20}
+      assert {:error, _refused} = Conn.send(conn, message, to: nobody)
+
+      assert_received {:netlink_trace, ^conn, %Trace{direction: :sent, port_id: ^nobody} = event}
+      assert {[%Message{type: 20}], :econnrefused} = {event.messages, event.error}
+    end
+
+    test "a datagram that is too long, or not made of messages" do
+      conn = open!(:usersock, accept: :any, datagram: 64, trace: self())
+      {:ok, forger} = Native.open(:host, @usersock, 65_536)
+
+      for {bytes, error} <- [
+            {Message.encode(%Message{body: <<0::400>>}), {:truncated, 68}},
+            {<<8::native-32, 0::96>>, {:malformed, {:bad_length, 0}}}
+          ] do
+        [:drained, :sent, :drained] = Native.exchange(forger, [{port_id(conn), bytes}], 1)
+        {:error, _told} = Conn.recv(conn, 5_000)
+        assert_received {:netlink_trace, ^conn, %Trace{error: ^error, messages: []}}
+      end
+
+      :ok = Native.close(forger)
+    end
+
+    test "an overrun" do
+      netns = {:pid, Container.start([:net]).pid}
+      conn = open!(:route, netns: netns, read_buffer: 4096, groups: [1], trace: self())
+      other = open!(:route, netns: netns)
+      do!(other, Links.create("blue"))
+      index = Links.index!(other, "blue")
+      # Nobody wants the events, so they stay in the kernel's buffer until it is full.
+      for n <- 1..40, do: do!(other, Links.rename(index, "blue#{n}"))
+      assert await_error(conn)
+      assert_received {:netlink_trace, ^conn, %Trace{error: :enobufs, port_id: nil, messages: []}}
+    end
+
+    test "off and on while the connection is in use, off from the start" do
+      conn = route!()
+      {:ok, [_link]} = Conn.request(conn, Links.get("lo"))
+      refute_received {:netlink_trace, _, _}
+
+      :ok = Conn.trace(conn, self())
+      {:ok, [_link]} = Conn.request(conn, Links.get("lo"))
+      for _ <- 1..3, do: assert_received({:netlink_trace, ^conn, %Trace{}})
+
+      :ok = Conn.trace(conn, false)
+      {:ok, [_link]} = Conn.request(conn, Links.get("lo"))
+      refute_received {:netlink_trace, _, _}
+    end
+
+    test "standard error gets a line for each message" do
+      conn = route!()
+
+      printed =
+        capture_io(:stderr, fn ->
+          :ok = Conn.trace(conn, true)
+          {:ok, [_link]} = Conn.request(conn, Links.get("lo"))
+          :ok = Conn.trace(conn, false)
+        end)
+
+      start = ~r/^\d\d:\d\d:\d\d\.\d{3} #{Regex.escape(inspect(conn))} /
+
+      assert [sent, answer, acknowledgement] =
+               for(line <- lines(printed), do: String.replace(line, start, ""))
+
+      assert sent =~ ~r/^to 0: .*type: 18/
+      assert answer =~ ~r/^from 0: .*type: 16/
+      assert acknowledgement =~ ~r/^from 0: .*type: 2/
+    end
+
+    test "a process that ended gets nothing, and harms nothing" do
+      conn = route!(trace: spawn(fn -> :ok end))
+      assert {:ok, [_link]} = Conn.request(conn, Links.get("lo"))
+    end
+  end
+
+  defp await_error(conn) do
+    case Conn.recv(conn, 5_000) do
+      {:ok, _messages, _origin} -> await_error(conn)
+      {:error, _reason} -> true
+    end
+  end
+
+  defp lines(text), do: String.split(text, "\n", trim: true)
+end
