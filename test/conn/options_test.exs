@@ -120,7 +120,11 @@ defmodule LinxNative.Conn.OptionsTest do
     test "raises for what is no option, before anything is opened" do
       wrong =
         [odd: 1, active: true, active: :once, active: 1] ++
-          for(name <- [:netns, :groups, :subscriber, :trace], odd <- [1, "1", :odd], do: {name, odd}) ++
+          for(
+            name <- [:netns, :groups, :subscriber, :trace],
+            odd <- [1, "1", :odd],
+            do: {name, odd}
+          ) ++
           for(netns <- [pid: 0, pid: "1", path: 1, fd: -1, fd: "1"], do: {:netns, netns}) ++
           for(group <- [0, -1, 0x8000_0000, :odd], do: {:groups, [1, group]}) ++
           for(size <- [0, @max_buffer + 1, :odd], do: {:read_buffer, size}) ++
