@@ -28,7 +28,7 @@ defmodule LinxNative.Test.SupportTest do
       vm = Vm.start(wrap: ["unshare", "--mount", "--"], load: false)
       before = call_machine(vm, :snapshot, [])
       assert {_, 0} = Vm.call(vm, System, :cmd, ["mount", ["-t", "tmpfs", "left", "/run/netns"]])
-      assert :ok = Vm.call(vm, File, :write, ["/run/netns/left", ""])
+      assert :ok = Vm.call(vm, File, :write, ["/run/netns/linx_native_left", ""])
 
       Vm.eval(
         vm,
@@ -42,7 +42,7 @@ defmodule LinxNative.Test.SupportTest do
 
       lines = call_machine(vm, :changes, [before, @briefly])
       assert Enum.any?(lines, &(&1 =~ ~r/^mounts \d+: new: .*tmpfs left/))
-      assert "netns left: new: :present" in lines
+      assert "netns linx_native_left: new: :present" in lines
       assert Enum.any?(lines, &(&1 =~ ~r/^processes \d+: new: "cat"/))
     end
 
@@ -55,6 +55,54 @@ defmodule LinxNative.Test.SupportTest do
       end
 
       :ok = :file.close(file)
+    end
+  end
+
+  describe "Surroundings" do
+    test "notices a file that a test makes outside of its folder, wherever that is" do
+      vm = Vm.start(wrap: ["unshare", "--mount", "--"], load: false)
+
+      for folder <- ["/dev", "/tmp", "/run"] do
+        args = ["-t", "tmpfs", "linx_native", folder]
+        assert {_, 0} = Vm.call(vm, System, :cmd, ["mount", args])
+        before = Vm.call(vm, Surroundings, :snapshot, [])
+        :ok = Vm.call(vm, File, :write, [folder <> "/left", ""])
+
+        assert Vm.call(vm, Surroundings, :changes, [before, @briefly]) ==
+                 ["files #{folder}/left: new: regular"]
+
+        :ok = Vm.call(vm, File, :rm, [folder <> "/left"])
+        assert Vm.call(vm, Surroundings, :changes, [before]) == []
+      end
+    end
+
+    test "notices what is left in the temporary folder, however deep" do
+      before = Surroundings.snapshot()
+      folder = Path.join(System.tmp_dir!(), "left")
+      File.mkdir_p!(folder <> "/deep")
+      File.ln_s!("nowhere", folder <> "/deep/link")
+      lines = Surroundings.changes(before, @briefly)
+      File.rm_rf!(folder)
+      types = for line <- lines, do: line |> String.split() |> Enum.drop(2)
+      assert types == [["new:", "directory"], ["new:", "directory"], ["new:", "symlink"]]
+      assert Surroundings.changes(before) == []
+    end
+  end
+
+  describe "Folder" do
+    test "goes without what is still mounted in it" do
+      vm = Vm.start(wrap: ["unshare", "--mount", "--propagation=private", "--"])
+      [folder, source] = for _ <- 1..2, do: Folder.make!()
+      File.write!(source <> "/kept", "")
+      :ok = Vm.call(vm, Mount, :mount, [source, folder, "", 4096, "", "", "", 0])
+
+      assert_raise RuntimeError, "left mounted: #{folder}", fn ->
+        Vm.call(vm, Folder, :remove!, [folder])
+      end
+
+      assert File.exists?(source <> "/kept")
+      :ok = Vm.call(vm, Folder, :remove!, [folder])
+      refute File.exists?(folder)
     end
   end
 

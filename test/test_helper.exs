@@ -1,6 +1,19 @@
-alias LinxNative.Test.{Departures, Harness, Implementation, Machine, Requirements, Vm}
+alias LinxNative.Test.{
+  Await,
+  Departures,
+  Harness,
+  Implementation,
+  Machine,
+  Requirements,
+  Surroundings,
+  Vm
+}
+
+# For a hang. No machine is so slow that a test takes that long.
+ExUnit.configure(timeout: :timer.hours(3), assert_receive_timeout: Await.patience())
 
 Requirements.check!()
+Surroundings.make_temporary_folder!()
 Vm.keep_preload()
 Harness.build!()
 Implementation.install!()
@@ -20,5 +33,6 @@ IO.puts(
     "OTP #{System.otp_release()}, Elixir #{System.version()}"
 )
 
+ExUnit.after_suite(fn _ -> Surroundings.remove_temporary_folder!() end)
 ExUnit.after_suite(&Departures.assert_all_seen!/1)
 ExUnit.start(capture_log: true, exclude: Requirements.left_out() ++ Implementation.left_out())

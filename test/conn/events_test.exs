@@ -144,7 +144,7 @@ defmodule LinxNative.Conn.EventsTest do
       names = rename(context, 1..@many)
       :ok = Conn.active(conn, true)
       [first | _] = names
-      assert_receive {:netlink, ^conn, [message], _}, 5_000
+      assert_receive {:netlink, ^conn, [message], _}, patience()
       assert Links.read(message).name == first
       assert {:ok, [_link]} = Conn.request(conn, Links.get(context.index))
       refute_received {:netlink_error, ^conn, _}
@@ -159,7 +159,7 @@ defmodule LinxNative.Conn.EventsTest do
       told =
         for _ <- names do
           :ok = Conn.active(conn, :once)
-          assert_receive {:netlink, ^conn, [message], _origin}, 5_000
+          assert_receive {:netlink, ^conn, [message], _origin}, patience()
           # It was one: the connection has done all that it was told by now.
           Conn.info(conn)
           refute_received {:netlink, ^conn, _, _}
@@ -175,7 +175,7 @@ defmodule LinxNative.Conn.EventsTest do
 
       for part <- Enum.chunk_every(names, 5) do
         :ok = Conn.active(conn, 5)
-        assert_receive {:netlink_passive, ^conn}, 5_000
+        assert_receive {:netlink_passive, ^conn}, patience()
         assert mailbox(conn) == part
       end
 
@@ -204,7 +204,7 @@ defmodule LinxNative.Conn.EventsTest do
       waiting = Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 1 end)
       names = rename(context, 1..2)
-      {:ok, [message], _origin} = Task.await(waiting)
+      {:ok, [message], _origin} = Task.await(waiting, :infinity)
       assert [Links.read(message).name | await_names(conn, List.last(names))] == names
     end
 
@@ -228,7 +228,7 @@ defmodule LinxNative.Conn.EventsTest do
     test "is the last subscriber's", context do
       conn = start(context, read_buffer: @large)
       other = Task.async(fn -> Conn.active(conn, true) end)
-      assert Task.await(other) == :ok
+      assert Task.await(other, :infinity) == :ok
       :ok = Conn.active(conn, true)
       assert Await.until(fn -> subscribed?(conn) end)
       names = rename(context, 1..5)
@@ -316,7 +316,8 @@ defmodule LinxNative.Conn.EventsTest do
       names = rename(context, 1..5)
 
       told =
-        for {:ok, [message], _origin} <- Task.await_many(waiting), do: Links.read(message).name
+        for {:ok, [message], _origin} <- Task.await_many(waiting, :infinity),
+            do: Links.read(message).name
 
       assert Enum.sort(told) == Enum.take(names, 2)
       assert receive_names(conn, List.last(names)) == Enum.drop(names, 2)
@@ -346,13 +347,13 @@ defmodule LinxNative.Conn.EventsTest do
       rename(context, [1])
 
       assert {:ok, [%Message{}], %{port_id: 0, group: @link_group, nsid: nil}} =
-               Conn.recv(conn, 5_000)
+               Conn.recv(conn, patience())
     end
 
     test "is told without the group where that was not wanted", context do
       conn = start(context, packet_info: false)
       rename(context, [1])
-      assert {:ok, [message], %{port_id: 0, group: nil}} = Conn.recv(conn, 5_000)
+      assert {:ok, [message], %{port_id: 0, group: nil}} = Conn.recv(conn, patience())
       assert Links.read(message).name == "name1"
       # It is no answer all the same.
       rename(context, [2])
@@ -362,7 +363,7 @@ defmodule LinxNative.Conn.EventsTest do
       :ok = Conn.set_option(conn, :packet_info, true)
       assert Conn.get_option(conn, :packet_info) == {:ok, true}
       rename(context, [3])
-      assert {:ok, [_message], %{group: @link_group}} = Conn.recv(conn, 5_000)
+      assert {:ok, [_message], %{group: @link_group}} = Conn.recv(conn, patience())
     end
 
     test "is told with the namespace, of all that have an id there", context do
@@ -395,7 +396,9 @@ defmodule LinxNative.Conn.EventsTest do
         assert {:ok, []} = Conn.request(conn, Links.delete_address(context.index, address))
 
         for what <- [:new, :deleted] do
-          assert_receive {:netlink, ^conn, [message], %{port_id: 0, group: @address_group}}, 5_000
+          assert_receive {:netlink, ^conn, [message], %{port_id: 0, group: @address_group}},
+                         patience()
+
           # By these alone it would be an answer.
           assert %Message{port_id: ^port_id, sequence: sequence} = message
           assert sequence != 0
@@ -441,7 +444,7 @@ defmodule LinxNative.Conn.EventsTest do
 
       told =
         for _ <- 1..160 do
-          {:ok, [message], _origin} = Conn.recv(conn, 5_000)
+          {:ok, [message], _origin} = Conn.recv(conn, patience())
           Links.read_address(message).address
         end
 
@@ -491,14 +494,14 @@ defmodule LinxNative.Conn.EventsTest do
   end
 
   defp await_links(conn, last?) do
-    assert_receive {:netlink, ^conn, [message], %{port_id: 0, group: @link_group}}, 5_000
+    assert_receive {:netlink, ^conn, [message], %{port_id: 0, group: @link_group}}, patience()
     link = Links.read(message)
     if last?.(link), do: [link], else: [link | await_links(conn, last?)]
   end
 
   # Those that come by recv/2, up to the last one; or up to a gap.
   defp receive_names(conn, last \\ nil) do
-    case {Conn.recv(conn, 5_000), last} do
+    case {Conn.recv(conn, patience()), last} do
       {{:ok, [message], _origin}, _last} ->
         name = Links.read(message).name
         if name == last, do: [name], else: [name | receive_names(conn, last)]
@@ -510,7 +513,7 @@ defmodule LinxNative.Conn.EventsTest do
 
   # The names and the ids of their namespaces, up to the last one.
   defp receive_nsids(conn, last) do
-    {:ok, [message], origin} = Conn.recv(conn, 5_000)
+    {:ok, [message], origin} = Conn.recv(conn, patience())
     name = Links.read(message).name
     told = {name, origin.nsid}
     if name == last, do: [told], else: [told | receive_nsids(conn, last)]

@@ -120,7 +120,7 @@ defmodule LinxNative.Conn.FeaturesConnectionTest do
       Enum.each(waiting, &await_blocked!/1)
       assert Conn.close(conn) == :ok
       refute Map.has_key?(Machine.descriptors(), fd)
-      assert Task.await_many(waiting) == [{:error, :closed}, {:error, :closed}]
+      assert Task.await_many(waiting, :infinity) == [{:error, :closed}, {:error, :closed}]
     end
   end
 

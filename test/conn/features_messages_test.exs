@@ -16,7 +16,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
 
   @error 2
   @new_link 16
-  @patience 5_000
+  @patience Await.patience()
 
   describe "`Execute`" do
     test "a reply, and an acknowledgement of what has none" do
@@ -72,7 +72,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
       conn = route!()
 
       ask = fn n -> {n, Conn.request(conn, Links.get(rem(n, 2)))} end
-      answers = 1..50 |> Enum.map(&Task.async(fn -> ask.(&1) end)) |> Task.await_many()
+      answers = 1..50 |> Enum.map(&Task.async(fn -> ask.(&1) end)) |> Task.await_many(:infinity)
 
       for {n, answer} <- answers do
         if rem(n, 2) == 1,
@@ -146,7 +146,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
       waiting = Task.async(fn -> event!(conn) end)
       await_blocked!(waiting)
       do!(conn, Links.create("two"))
-      assert Task.await(waiting) == {:new, "two"}
+      assert Task.await(waiting, :infinity) == {:new, "two"}
     end
 
     test "recv/2 without time takes what is there" do
@@ -203,7 +203,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
       wrong = [%{asked | sequence: asked.sequence + 1}, %{asked | port_id: asked.port_id + 1}]
       for message <- wrong, do: {:ok, _} = Conn.send(answering, message, to: to)
       {:ok, right} = Conn.send(answering, %{asked | body: "right"}, to: to)
-      assert Task.await(answer) == {:ok, [right]}
+      assert Task.await(answer, :infinity) == {:ok, [right]}
     end
   end
 

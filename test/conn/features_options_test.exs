@@ -20,7 +20,7 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
   @new_link 16
   @delete_link 17
   @new_nsid 88
-  @patience 5_000
+  @patience Await.patience()
 
   describe "`Config.Strict`" do
     test "a dump with what nobody reads is refused, and the kernel says why" do

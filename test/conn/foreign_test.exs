@@ -23,7 +23,7 @@ defmodule LinxNative.Conn.ForeignTest do
   @type_of_request 20
   @econnrefused 111
   @all 0xFFFF_FFFF
-  @patience 5_000
+  @patience Await.patience()
 
   # Datagrams that are not made of messages.
   @broken [
@@ -155,7 +155,7 @@ defmodule LinxNative.Conn.ForeignTest do
 
       assert %{pending: 1, counters: %{foreign: 0, events: 3}} = Conn.info(conn)
       {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
-      assert Task.await(answer) == {:ok, []}
+      assert Task.await(answer, :infinity) == {:ok, []}
     end
 
     test "does not end a request by being broken", %{asked: asked, forger: forger} do
@@ -174,7 +174,7 @@ defmodule LinxNative.Conn.ForeignTest do
 
       assert Conn.info(conn).pending == 1
       {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
-      assert Task.await(answer) == {:ok, []}
+      assert Task.await(answer, :infinity) == {:ok, []}
     end
 
     test "is not late where the true one would be", %{asked: asked, forger: forger} do
@@ -218,7 +218,7 @@ defmodule LinxNative.Conn.ForeignTest do
 
         assert %{pending: 1, counters: %{foreign: 0}} = Conn.info(conn)
         :ok = Conn.close(conn)
-        assert Task.await(answer) == {:error, :closed}
+        assert Task.await(answer, :infinity) == {:error, :closed}
       end
     end
   end
@@ -229,7 +229,7 @@ defmodule LinxNative.Conn.ForeignTest do
       {answer, request} = ask!(conn, asked)
       parts = for n <- 1..3, do: %{request | type: 30 + n, flags: 0, body: <<n::32>>}
       {:ok, _} = Conn.send_many(asked, parts ++ [hd(answers(request))], to: port_id(conn))
-      assert Task.await(answer) == {:ok, parts}
+      assert Task.await(answer, :infinity) == {:ok, parts}
     end
 
     test "can be answered by one that another request is on its way to, with its own number only" do
@@ -241,10 +241,10 @@ defmodule LinxNative.Conn.ForeignTest do
       [to, forged] = [port_id(conn), %{request_to_two | body: "forged"}]
       {:ok, _} = Conn.send(one, forged, to: to)
       {:ok, _} = Conn.send(one, %{request_to_one | body: "one"}, to: to)
-      assert {:ok, [%Message{body: "one"}]} = Task.await(answer_of_one)
+      assert {:ok, [%Message{body: "one"}]} = Task.await(answer_of_one, :infinity)
       assert Conn.info(conn).pending == 1
       {:ok, _} = Conn.send(two, %{request_to_two | body: "two"}, to: to)
-      assert {:ok, [%Message{body: "two"}]} = Task.await(answer_of_two)
+      assert {:ok, [%Message{body: "two"}]} = Task.await(answer_of_two, :infinity)
 
       # It is no answer, but comes from a port that was asked.
       assert {:ok, [^forged], _origin} = Conn.recv(conn, 0)
@@ -262,7 +262,7 @@ defmodule LinxNative.Conn.ForeignTest do
                Await.until(received)
 
       forge!(asked, port_id(conn), <<99::native-32, rest::binary>>)
-      assert Task.await(answer) == {:error, {:malformed, {:truncated, 0}}}
+      assert Task.await(answer, :infinity) == {:error, {:malformed, {:truncated, 0}}}
       assert %{pending: 0, counters: %{malformed: 1}} = Conn.info(conn)
     end
 
@@ -274,7 +274,7 @@ defmodule LinxNative.Conn.ForeignTest do
         {answer, request} = ask!(conn, asked)
         message = %{message | sequence: request.sequence, port_id: request.port_id}
         {:ok, _} = Conn.send(asked, message, to: port_id(conn))
-        assert Task.await(answer) == {:error, {:malformed, {:no_outcome, 0}}}
+        assert Task.await(answer, :infinity) == {:error, {:malformed, {:no_outcome, 0}}}
         assert %{pending: 0, counters: %{malformed: ^n}} = Conn.info(conn)
       end
     end
@@ -290,7 +290,7 @@ defmodule LinxNative.Conn.ForeignTest do
 
       assert Conn.info(conn).pending == 3
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 3)
+      assert Task.await_many(waiting, :infinity) == List.duplicate({:error, :closed}, 3)
     end
   end
 

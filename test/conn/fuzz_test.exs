@@ -10,8 +10,6 @@ defmodule LinxNative.Conn.FuzzTest do
   alias LinxNative.{Attributes, Message}
 
   @moduletag :conn
-  @moduletag timeout: 300_000
-
   @inputs 1_000_000
   @warm_up 10_000
   @valid 2_000

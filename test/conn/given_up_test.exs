@@ -52,7 +52,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert Conn.info(conn).pending == @many
 
       Task.shutdown(first, :brutal_kill)
-      for answer <- Task.await_many(waiting), do: assert({:ok, [_loopback]} = answer)
+      for answer <- Task.await_many(waiting, :infinity), do: assert({:ok, [_loopback]} = answer)
       assert %{pending: 0, counters: %{foreign: 0, events: 0}} = Conn.info(conn)
     end
 
@@ -62,8 +62,8 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert sent?(conn, 1)
       hear!(conn)
       next = begin(conn, Links.dump())
-      assert Task.await(first) == {:error, :timeout}
-      assert {:ok, [_loopback]} = Task.await(next)
+      assert Task.await(first, :infinity) == {:error, :timeout}
+      assert {:ok, [_loopback]} = Task.await(next, :infinity)
       assert Conn.info(conn).pending == 0
     end
 
@@ -75,7 +75,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       next = begin(conn, Links.dump())
       do!(conn, Links.create("one"))
       Task.shutdown(first, :brutal_kill)
-      assert {:ok, [_loopback, _one]} = Task.await(next)
+      assert {:ok, [_loopback, _one]} = Task.await(next, :infinity)
     end
   end
 
@@ -109,7 +109,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert pending?(conn, 3)
       assert Conn.info(conn).counters.sent == 1
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting) == [{:error, :closed}, {:error, :closed}]
+      assert Task.await_many(waiting, :infinity) == [{:error, :closed}, {:error, :closed}]
     end
   end
 
@@ -135,7 +135,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       waiting = begin(conn, Links.get(1))
       await_blocked!(waiting)
       :ok = :sys.resume(conn)
-      assert {:ok, [_loopback]} = Task.await(waiting)
+      assert {:ok, [_loopback]} = Task.await(waiting, :infinity)
     end
   end
 end

@@ -98,7 +98,7 @@ defmodule LinxNative.Conn.LifetimeTest do
 
         monitor = Process.monitor(started.conn)
         ending.(started)
-        assert_receive {:DOWN, ^monitor, :process, _, _}, 5_000
+        assert_receive {:DOWN, ^monitor, :process, _, _}, patience()
         assert {name, true} == {name, gone?(fd)}
         assert {name, true} == {name, namespace_gone?(context, "ending")}
         Process.exit(started.starter, :kill)
@@ -207,7 +207,7 @@ defmodule LinxNative.Conn.LifetimeTest do
 
             test = self()
             answer = {:error, reason}
-            assert {^answer, [links: [^test], messages: []]} = Task.await(caller)
+            assert {^answer, [links: [^test], messages: []]} = Task.await(caller, :infinity)
           end
         end)
 
@@ -328,7 +328,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       waiting = for _ <- 1..3, do: Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 3 end)
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 3)
+      assert Task.await_many(waiting, :infinity) == List.duplicate({:error, :closed}, 3)
     end
 
     test "ends those who wait for an answer" do
@@ -343,7 +343,7 @@ defmodule LinxNative.Conn.LifetimeTest do
 
       assert Await.until(fn -> match?(%{pending: 4, counters: %{sent: 3}}, Conn.info(conn)) end)
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting) == List.duplicate({:error, :closed}, 4)
+      assert Task.await_many(waiting, :infinity) == List.duplicate({:error, :closed}, 4)
     end
 
     test "ends those who wait also when it is the connection that is killed" do
@@ -351,7 +351,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       waiting = Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 1 end)
       Process.exit(conn, :kill)
-      assert Task.await(waiting) == {:error, :closed}
+      assert Task.await(waiting, :infinity) == {:error, :closed}
       Process.exit(starter, :kill)
     end
 
@@ -383,7 +383,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       for _ <- 1..20 do
         {:ok, conn} = Conn.start_link(:route)
         closing = for _ <- 1..4, do: Task.async(fn -> Conn.close(conn) end)
-        assert Task.await_many(closing) == [:ok, :ok, :ok, :ok]
+        assert Task.await_many(closing, :infinity) == [:ok, :ok, :ok, :ok]
       end
     end
   end
@@ -430,7 +430,7 @@ defmodule LinxNative.Conn.LifetimeTest do
   defp end_of(conn, ending) do
     monitor = Process.monitor(conn)
     ending.(conn)
-    assert_receive {:DOWN, ^monitor, :process, _, _}, 5_000
+    assert_receive {:DOWN, ^monitor, :process, _, _}, patience()
   end
 
   # A pair of links goes with the namespace of one of the two.

@@ -145,7 +145,7 @@ defmodule LinxNative.Conn.LoadTest do
     for caller <- callers, do: Process.exit(caller, :kill)
     assert Await.until(fn -> waiting(conn) == 0 end)
     {:ok, sent} = Conn.send(conn, plain(Links.get(1)))
-    assert {:ok, [answer], _origin} = Conn.recv(conn, 5_000)
+    assert {:ok, [answer], _origin} = Conn.recv(conn, patience())
     assert answer.sequence == sent.sequence
   end
 
@@ -225,7 +225,7 @@ defmodule LinxNative.Conn.LoadTest do
   defp receive_all(_conn, 0), do: []
 
   defp receive_all(conn, count) do
-    {:ok, messages, %{port_id: 0, group: 0}} = Conn.recv(conn, 5_000)
+    {:ok, messages, %{port_id: 0, group: 0}} = Conn.recv(conn, patience())
     messages ++ receive_all(conn, count - length(messages))
   end
 

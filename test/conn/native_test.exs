@@ -53,7 +53,7 @@ defmodule LinxNative.Conn.NativeTest do
     test "by close while it is watched, by any process" do
       {socket, _, _} = opened = open!()
       assert Native.select(socket, make_ref()) == :ok
-      assert Task.await(Task.async(fn -> Native.close(socket) end)) == :ok
+      assert Task.await(Task.async(fn -> Native.close(socket) end), :infinity) == :ok
       assert Await.until(fn -> closed?(opened) end)
     end
 

@@ -200,7 +200,7 @@ defmodule LinxNative.NetlinkSocketTest do
       {:ok, socket} = Netlink.adopt(fd)
 
       Container.sh!(container, "ip link add marker type bridge")
-      assert {:ok, message} = :socket.recv(socket, 0, 5_000)
+      assert {:ok, message} = :socket.recv(socket, 0, patience())
       assert message =~ "marker"
       :ok = :socket.close(socket)
     end

@@ -136,7 +136,7 @@ defmodule LinxNative.ReloadTest do
 
     defp let_go(%{hang: hang}, call) do
       Hang.release(hang)
-      Task.await(call)
+      Task.await(call, :infinity)
     end
 
     @tag :machine_root

@@ -218,7 +218,7 @@ defmodule LinxNative.DeparturesTest do
         if seen == :blocked do
           # A writer lets it go on.
           {_, 0} = System.cmd("sh", ["-c", ": > #{fifo}"])
-          assert {:error, ^error} = Task.await(call)
+          assert {:error, ^error} = Task.await(call, :infinity)
         end
       end
     end

@@ -9,8 +9,6 @@ defmodule LinxNative.ContainerDeathTest do
 
   @last_pid "/proc/sys/kernel/ns_last_pid"
 
-  @moduletag timeout: 180_000
-
   @tag :machine_root
   test "a call on a container that dies answers as the kernel does, and leaves nothing" do
     hold = Hold.start()
@@ -86,7 +84,7 @@ defmodule LinxNative.ContainerDeathTest do
   # Gives the pid of a container that is gone to one that is not in a PID namespace of its own.
   defp recycle(pid) do
     free? = fn -> not File.exists?("/proc/#{pid}") end
-    Await.until(60_000, free?) || raise "somebody else has the pid #{pid}"
+    Await.until(free?) || raise "somebody else has the pid #{pid}"
     File.write!(@last_pid, "#{pid - 1}")
     other = Container.start([:mount])
 

@@ -11,8 +11,6 @@ defmodule LinxNative.FaultsTest do
   @errnos %{"ENOSYS" => 38, "EPERM" => 1, "EINTR" => 4, "ENOMEM" => 12, "EMFILE" => 24}
   @atoms %{1 => :eperm, 12 => :enomem, 24 => :emfile}
 
-  @moduletag timeout: 180_000
-
   @tag :machine_root
   test "each system call of each kind of call fails" do
     hold = Hold.start()

@@ -11,8 +11,6 @@ defmodule LinxNative.KilledTest do
   @random 3_000
   @seed {2026, 11, 23}
 
-  @moduletag timeout: 180_000
-
   @tag :machine_root
   test "while the call is held at each of its system calls, #{@times} times each" do
     hold = Hold.start()
@@ -76,7 +74,7 @@ defmodule LinxNative.KilledTest do
     Vm.call(vm, Kills, :run, [calls, 1, @seed])
     unmount(calls)
     before = Vm.call(vm, Machine, :snapshot, [])
-    begun = Vm.call(vm, Kills, :run, [calls, @random, @seed], 120_000)
+    begun = Vm.call(vm, Kills, :run, [calls, @random, @seed])
     IO.puts("\n#{@random} callers killed in #{begun} calls, seed #{inspect(@seed)}")
     unmount(calls)
 

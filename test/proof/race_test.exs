@@ -9,8 +9,6 @@ defmodule LinxNative.RaceTest do
   @detach 2
   @rounds 20_000
 
-  @moduletag timeout: 300_000
-
   setup do
     folder = Folder.make!()
     :ok = Mount.mount("linx", folder, "tmpfs", 0, "", "", "", 0)

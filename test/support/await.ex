@@ -3,13 +3,19 @@ defmodule LinxNative.Test.Await do
   Waits for a condition, bounded.
   """
 
-  @default_timeout 5_000
   @pause 5
+  # An emulated machine is some twenty times slower than the one it runs on.
+  @patience 300_000
+
+  @doc """
+  Returns how long a test waits for what must happen, in ms: far longer than it takes on a slow machine.
+  """
+  def patience, do: @patience
 
   @doc """
   Returns the first true value of `condition`, or `nil` when there was none within `timeout` ms.
   """
-  def until(timeout \\ @default_timeout, condition) do
+  def until(timeout \\ @patience, condition) do
     poll(condition, now() + timeout)
   end
 

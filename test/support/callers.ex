@@ -3,7 +3,9 @@ defmodule LinxNative.Test.Callers do
   Processes that make a call each, over and over, and check every answer. To be used in a peer.
   """
 
-  @patience 5_000
+  alias LinxNative.Test.Await
+
+  @patience Await.patience()
 
   @doc """
   Starts one for each `{module, function, arguments, expected}`.

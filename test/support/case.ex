@@ -10,7 +10,7 @@ defmodule LinxNative.Test.Case do
 
   use ExUnit.CaseTemplate
 
-  alias LinxNative.Test.Machine
+  alias LinxNative.Test.{Machine, Surroundings}
 
   using do
     quote do
@@ -31,17 +31,21 @@ defmodule LinxNative.Test.Case do
         Netlink,
         Program,
         Strace,
+        Surroundings,
         TaskLimit,
         Vm
       }
 
+      import LinxNative.Test.Await, only: [patience: 0]
       import LinxNative.Test.Departures, only: [expect: 2]
     end
   end
 
-  # Callbacks run in reverse order: this one, the first, after all clean-ups of the test.
+  # Callbacks run in reverse order: these, the first, after all clean-ups of the test.
   setup do
-    before = Machine.snapshot()
-    on_exit(fn -> Machine.assert_unchanged!(before) end)
+    machine = Machine.snapshot()
+    files = Surroundings.snapshot()
+
+    on_exit(fn -> Machine.refute_any!(Machine.changes(machine) ++ Surroundings.changes(files)) end)
   end
 end

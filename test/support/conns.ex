@@ -6,7 +6,7 @@ defmodule LinxNative.Test.Conns do
   alias LinxNative.Conn
   alias LinxNative.Test.{Await, Container, Links}
 
-  @patience 5_000
+  @patience Await.patience()
 
   @doc """
   One of the given protocol and options.

@@ -4,18 +4,31 @@ defmodule LinxNative.Test.Folder do
   """
 
   alias Linx.Mount.Native, as: Mount
-  alias LinxNative.Test.Container
+  alias LinxNative.Test.{Container, MountInfo}
+
+  @detach 2
 
   @doc """
   Makes one and returns its path.
   """
   def make! do
-    name = "linx_native_#{System.pid()}_#{System.unique_integer([:positive])}"
-    path = Path.join(System.tmp_dir!(), name)
+    path = Path.join(System.tmp_dir!(), "#{System.unique_integer([:positive])}")
     File.mkdir!(path)
-    # Fails if a mount was left in it.
-    ExUnit.Callbacks.on_exit(fn -> File.rm_rf!(path) end)
+    # Whatever the umask is: tests look into it as other users.
+    File.chmod!(path, 0o755)
+    ExUnit.Callbacks.on_exit(fn -> remove!(path) end)
     path
+  end
+
+  @doc """
+  Removes one: never through a mount, as what is bound there is not ours. Raises if something was left mounted in it.
+  """
+  def remove!(path) do
+    left = for %{mount_point: point} <- MountInfo.list(), below?(point, path), do: point
+    for point <- Enum.reverse(left), do: Mount.umount(point, @detach, "")
+    if left != [], do: raise("left mounted: #{Enum.join(left, ", ")}")
+    File.rm_rf!(path)
+    :ok
   end
 
   @doc """
@@ -32,4 +45,6 @@ defmodule LinxNative.Test.Folder do
     ns = Container.ns_path(container, :mnt)
     :ok = Mount.mount("linx", path, "tmpfs", 0, "size=1m", ns, "", 0)
   end
+
+  defp below?(point, path), do: point == path or String.starts_with?(point, path <> "/")
 end

@@ -6,16 +6,18 @@ defmodule LinxNative.Test.Machine do
     * `threads`: those of the VM, and of each its namespaces, root and working directory, and the
       signals it blocks;
     * `mounts`: those in the VM's mount namespace;
-    * `netns`: the names of `ip netns`;
+    * `netns`: the names of `ip netns` that tests make;
     * `processes`: the VM's children, and theirs; also those that nobody has waited for.
 
   It asks `/proc` only, so it works in a peer under odd circumstances as well.
   """
 
-  alias LinxNative.Test.Await
+  alias LinxNative.Test.{Await, Surroundings}
 
+  # What goes by itself has gone by then; what stays is to be told before one loses patience.
+  @timeout div(Await.patience(), 5)
+  @netns "/run/netns"
   @namespaces ~w(cgroup ipc mnt net pid pid_for_children user uts)
-  @timeout 5_000
   @close_on_exec 0o2000000
 
   @doc """
@@ -42,11 +44,15 @@ defmodule LinxNative.Test.Machine do
   @doc """
   Fails the test if anything differs from `before`.
   """
-  def assert_unchanged!(before, timeout \\ @timeout) do
-    case changes(before, timeout) do
-      [] -> :ok
-      lines -> ExUnit.Assertions.flunk("left behind:\n  " <> Enum.join(lines, "\n  "))
-    end
+  def assert_unchanged!(before, timeout \\ @timeout), do: refute_any!(changes(before, timeout))
+
+  @doc """
+  Fails the test if there are any of such lines.
+  """
+  def refute_any!([]), do: :ok
+
+  def refute_any!(lines) do
+    ExUnit.Assertions.flunk("left behind:\n  " <> Enum.join(lines, "\n  "))
   end
 
   @doc """
@@ -90,7 +96,7 @@ defmodule LinxNative.Test.Machine do
       descriptors: descriptors(),
       threads: threads(),
       mounts: mounts(),
-      netns: Map.new(list("/run/netns"), &{&1, :present}),
+      netns: for(name <- list(@netns), own_netns?(name), into: %{}, do: {name, :present}),
       processes: processes()
     }
   end
@@ -113,11 +119,22 @@ defmodule LinxNative.Test.Machine do
   end
 
   defp mounts do
-    for line <- String.split(File.read!("/proc/self/mountinfo"), "\n", trim: true), into: %{} do
-      [id, rest] = String.split(line, " ", parts: 2)
-      {String.to_integer(id), rest}
+    for line <- String.split(File.read!("/proc/self/mountinfo"), "\n", trim: true),
+        [id, rest] = String.split(line, " ", parts: 2),
+        not others_netns?(rest),
+        into: %{},
+        do: {String.to_integer(id), rest}
+  end
+
+  # Another program may make such names at any time, a mount each.
+  defp others_netns?(mount) do
+    case String.split(mount, " ") do
+      [_parent, _device, _root, @netns <> "/" <> name | _] -> not own_netns?(name)
+      _ -> false
     end
   end
+
+  defp own_netns?(name), do: name =~ ~r/^linx_native_/ or Surroundings.isolated?("/run")
 
   defp descendants(_, []), do: %{}
 

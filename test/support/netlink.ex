@@ -3,13 +3,15 @@ defmodule LinxNative.Test.Netlink do
   As much of rtnetlink as shows which network namespace a socket is in.
   """
 
+  alias LinxNative.Test.Await
+
   @rtm_getlink 18
   @nlm_f_request_dump 0x301
   @nlmsg_error 2
   @nlmsg_done 3
   @ifla_ifname 3
   @buffer 65_536
-  @patience 5_000
+  @patience Await.patience()
 
   @doc """
   Turns a descriptor into a socket. The descriptor is closed, whatever comes of it: `:socket` works

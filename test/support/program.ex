@@ -6,7 +6,9 @@ defmodule LinxNative.Test.Program do
   in the test process. It ends with the VM at the latest: its standard input closes then.
   """
 
-  @patience 15_000
+  alias LinxNative.Test.Await
+
+  @patience Await.patience()
 
   @doc """
   Starts `command`; the test that calls this ends it when it exits.

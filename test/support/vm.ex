@@ -10,9 +10,6 @@ defmodule LinxNative.Test.Vm do
   @enforce_keys [:peer, :os_pid]
   defstruct @enforce_keys
 
-  @boot 30_000
-  @patience 30_000
-
   @doc """
   Starts one.
 
@@ -28,7 +25,7 @@ defmodule LinxNative.Test.Vm do
         exec: exec(Keyword.get(options, :wrap, [])),
         args: [~c"-boot", ~c"no_dot_erlang"],
         env: env(Map.merge(environment(), Keyword.get(options, :env, %{}))),
-        wait_boot: @boot
+        wait_boot: Await.patience()
       })
 
     vm = %__MODULE__{peer: peer, os_pid: peer |> :peer.call(:os, :getpid, []) |> to_string()}
@@ -54,8 +51,8 @@ defmodule LinxNative.Test.Vm do
   @doc """
   Calls a function there. An exception there is one here.
   """
-  def call(%__MODULE__{peer: peer}, module, function, args, timeout \\ @patience) do
-    :peer.call(peer, module, function, args, timeout)
+  def call(%__MODULE__{peer: peer}, module, function, args) do
+    :peer.call(peer, module, function, args, :infinity)
   end
 
   @doc """

@@ -1,0 +1,90 @@
+defmodule LinxNative.Test.Surroundings do
+  @moduledoc """
+  The files that a test must leave as it found them, wherever they are: by name and type.
+
+    * `/dev`, less what other file systems are mounted in it;
+    * `/` and the working directory, not what is below (nor hidden files, which editors make);
+    * all of the run's own temporary folder, which is that of every program it starts;
+    * all of `/tmp` and `/run`, if `script/isolated` runs the tests: else other programs write there too.
+  """
+
+  alias LinxNative.Test.{Await, MountInfo}
+
+  @timeout div(Await.patience(), 5)
+
+  # What `script/isolated` names the file systems that it mounts.
+  @isolated "linx_native"
+
+  @doc """
+  Makes the temporary folder of the run; what programs look it up by is set.
+  """
+  def make_temporary_folder! do
+    path = Path.join(System.tmp_dir!(), "linx_native_#{System.pid()}")
+    File.mkdir!(path)
+    # Tests drop to other users, whatever the umask of this one.
+    File.chmod!(path, 0o755)
+    System.put_env("TMPDIR", path)
+  end
+
+  @doc """
+  Removes the temporary folder of the run.
+  """
+  def remove_temporary_folder!, do: File.rmdir!(System.tmp_dir!())
+
+  @doc """
+  Reports whether a folder is the run's alone.
+  """
+  def isolated?(path), do: match?(%{source: @isolated}, MountInfo.at(path))
+
+  @doc """
+  Returns the present state.
+  """
+  def snapshot do
+    shared = for path <- ["/tmp", "/run"], isolated?(path), do: path
+
+    for path <- ["/dev", System.tmp_dir!() | shared], entry <- below(path), into: names() do
+      entry
+    end
+  end
+
+  @doc """
+  Returns what differs from `before`, a line each. Waits until nothing does for up to `timeout` ms.
+  """
+  def changes(before, timeout \\ @timeout) do
+    if Await.until(timeout, fn -> snapshot() == before end) do
+      []
+    else
+      now = snapshot()
+
+      for({path, type} <- MapSet.difference(now, before), do: "files #{path}: new: #{type}") ++
+        for {path, type} <- MapSet.difference(before, now), do: "files #{path}: gone: #{type}"
+    end
+  end
+
+  defp names do
+    for folder <- ["/", File.cwd!()],
+        name <- File.ls!(folder),
+        not String.starts_with?(name, "."),
+        into: MapSet.new(),
+        do: {Path.join(folder, name), :name}
+  end
+
+  # A folder may go while we look.
+  defp below(path) do
+    with {:ok, %{type: :directory, major_device: device}} <- File.lstat(path),
+         {:ok, names} <- File.ls(path) do
+      for name <- names, entry <- entry(Path.join(path, name), device), do: entry
+    else
+      _ -> []
+    end
+  end
+
+  defp entry(path, device) do
+    case File.lstat(path) do
+      {:ok, %{type: :directory, major_device: ^device}} -> [{path, :directory} | below(path)]
+      {:ok, %{type: :directory}} -> []
+      {:ok, %{type: type}} -> [{path, type}]
+      {:error, _} -> []
+    end
+  end
+end
