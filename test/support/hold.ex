@@ -5,7 +5,7 @@ defmodule LinxNative.Test.Hold do
 
   alias LinxNative.Test.{Await, Folder, Harness, Vm}
 
-  @patience 15_000
+  @patience Await.patience()
 
   # What the calls of both implementations consist of, less what any thread of a VM may make at any time. A VM at rest
   # makes none of these.
@@ -46,6 +46,12 @@ defmodule LinxNative.Test.Hold do
     tell(hold, "continue #{id}")
     next(hold, run)
   end
+
+  @doc """
+  Lets system calls be made up to the next one of that name.
+  """
+  def continue_to(%{held: name} = held, name), do: held
+  def continue_to(%{held: _} = held, name), do: held |> continue() |> continue_to(name)
 
   @doc """
   Makes the system call fail, and awaits the next one.

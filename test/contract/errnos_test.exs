@@ -1,0 +1,61 @@
+defmodule LinxNative.ErrnosTest do
+  @moduledoc """
+  Every errno that a system call can fail with, and what the caller gets for it.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Test.Hold
+
+  @atoms %{
+    1 => :eperm,
+    2 => :enoent,
+    3 => :esrch,
+    6 => :enxio,
+    9 => :ebadf,
+    11 => :eagain,
+    12 => :enomem,
+    13 => :eacces,
+    14 => :efault,
+    15 => :enotblk,
+    16 => :ebusy,
+    19 => :enodev,
+    20 => :enotdir,
+    22 => :einval,
+    24 => :emfile,
+    30 => :erofs,
+    36 => :enametoolong,
+    40 => :eloop,
+    95 => :eopnotsupp
+  }
+
+  # All that Linux has for programs, and the one of its own that it lets out.
+  @errnos Enum.to_list(1..133) ++ [524]
+
+  test "of the mount library: an atom for the nineteen of the contract, the number for all others" do
+    hold = Hold.start()
+
+    for {name, mfa, stage} <- [
+          {"mount", {Mount, :mount, ["", "/", "tmpfs", 0, "", "", "", 0]}, :mount},
+          {"umount2", {Mount, :umount, ["/", 0, ""]}, :umount}
+        ],
+        errno <- @errnos do
+      expected = {:error, {stage, Map.get(@atoms, errno, errno)}}
+      assert {name, errno, failing(hold, mfa, name, errno)} == {name, errno, expected}
+    end
+  end
+
+  test "of the netlink library: the number" do
+    hold = Hold.start()
+    call = {NetlinkSocket, :open_in_netns, ["/proc/self/ns/net", 0]}
+
+    for errno <- @errnos do
+      assert failing(hold, call, "openat", errno) == {:error, {:open, errno}}
+    end
+  end
+
+  defp failing(hold, mfa, name, errno) do
+    held = hold |> Hold.begin(mfa) |> Hold.continue_to(name)
+    (held |> Hold.fail(errno) |> Hold.finish()).answer
+  end
+end
