@@ -60,8 +60,8 @@ defmodule LinkEvents do
         if not deleted?, do: follow(events, known)
 
       # Events were lost, say. A real program would ask for all links now.
-      {:netlink_error, ^events, reason} ->
-        raise "the events are not whole: #{inspect(reason)}"
+      {:netlink_error, ^events, error} ->
+        raise error
     after
       10_000 -> raise "no events"
     end

@@ -56,7 +56,7 @@ defmodule Links do
          {:ok, messages} <- answer do
       Enum.map_join(messages, ", ", &link/1)
     else
-      {:error, reason} -> "no answer, #{inspect(reason)}"
+      {:error, error} -> "no answer: #{Exception.message(error)}"
     end
   end
 

@@ -5,9 +5,10 @@ defmodule LinxNative do
     * `Linx.Netlink.Socket.Native`, `Linx.Mount.Native` - those of Linx
     * `LinxNative.Conn` - a netlink connection in any network namespace
     * `LinxNative.Message`, `LinxNative.Attributes` - what goes through it
+    * `LinxNative.Error` - what `{:error, _}` of these carries
   """
 
-  alias LinxNative.{Conn, Errno}
+  alias LinxNative.{Conn, Error}
   alias LinxNative.Conn.Native
 
   @typedoc "The identity of a namespace: the device and inode of its file."
@@ -26,23 +27,27 @@ defmodule LinxNative do
       {:ok, id} = LinxNative.netns_id(conn)
       {:ok, ^id} = LinxNative.netns_id({:pid, 4711})
 
-  Errors: the name of an errno, as `:ebadf`, `:enotsock`, `:enoent`, `:eperm`, `:einval` (a file, but not of a network
-  namespace); `:closed`. Anything else raises `ArgumentError` or `FunctionClauseError`.
+  Errors: a `LinxNative.Error` with the reason `:closed` or the name of an errno, for example `:ebadf`, `:enotsock`,
+  `:enoent`, `:eperm`, `:einval` (a file, but not of a network namespace). Anything else raises `ArgumentError` or
+  `FunctionClauseError`.
   """
   @spec netns_id(Conn.t() | :socket.socket() | (fd :: integer) | Conn.netns()) ::
-          {:ok, ns_id} | {:error, atom}
-  def netns_id(fd) when is_integer(fd), do: named(Native.netns_of_socket(fd))
-  def netns_id(:host), do: named(Native.netns_of_file("/proc/self/ns/net"))
+          {:ok, ns_id} | {:error, Error.t()}
+  def netns_id(fd) when is_integer(fd), do: named(:netns, Native.netns_of_socket(fd))
+  def netns_id(:host), do: named(:open, Native.netns_of_file("/proc/self/ns/net"))
 
   def netns_id({:pid, pid}) when is_integer(pid) and pid > 0 do
-    named(Native.netns_of_file("/proc/#{pid}/ns/net"))
+    named(:open, Native.netns_of_file("/proc/#{pid}/ns/net"))
   end
 
-  def netns_id({:path, path}) when is_binary(path), do: named(Native.netns_of_file(path))
-  def netns_id({:fd, fd}) when is_integer(fd), do: named(Native.netns_of_descriptor(fd))
+  def netns_id({:path, path}) when is_binary(path), do: named(:open, Native.netns_of_file(path))
+  def netns_id({:fd, fd}) when is_integer(fd), do: named(:netns, Native.netns_of_descriptor(fd))
 
   def netns_id({:"$socket", reference} = socket) when is_reference(reference) do
-    with {:ok, fd} <- :socket.getopt(socket, :otp, :fd), do: netns_id(fd)
+    case :socket.getopt(socket, :otp, :fd) do
+      {:ok, fd} -> netns_id(fd)
+      {:error, reason} -> {:error, %Error{reason: reason}}
+    end
   end
 
   # Not `{:path, nil}` either, which might be a name on another node.
@@ -50,6 +55,6 @@ defmodule LinxNative do
       when is_pid(conn) or is_atom(conn) or elem(conn, 0) not in [:pid, :path, :fd],
       do: Conn.netns(conn)
 
-  defp named({:error, errno}), do: {:error, Errno.name(errno)}
-  defp named(result), do: result
+  defp named(stage, {:error, errno}), do: {:error, Error.from_errno(stage, errno)}
+  defp named(_stage, result), do: result
 end

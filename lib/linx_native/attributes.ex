@@ -12,7 +12,7 @@ defmodule LinxNative.Attributes do
   says otherwise: `:be16`, `:be32` and `:be64` are in network order.
   """
 
-  alias LinxNative.Alignment
+  alias LinxNative.{Alignment, Error}
 
   @typedoc "The type of an attribute without its two flag bits: `nla_type` and `NLA_TYPE_MASK`."
   @type type :: 0..0x3FFF
@@ -154,8 +154,7 @@ defmodule LinxNative.Attributes do
   @doc """
   The attributes of a binary, in order: `decode/2` with a schema that knows no type.
   """
-  @spec decode(binary) ::
-          {:ok, [{type, payload :: binary}]} | {:error, {reason, offset :: non_neg_integer}}
+  @spec decode(binary) :: {:ok, [{type, payload :: binary}]} | {:error, Error.t()}
   def decode(binary), do: decode(binary, %{})
 
   @doc """
@@ -168,13 +167,25 @@ defmodule LinxNative.Attributes do
 
   ## Errors
 
-  `{:error, {reason, offset}}`: the first attribute that is wrong, and where in `binary` it
-  begins, in bytes, also for a nested one. See `t:reason/0`. Nothing raises, whatever the bytes.
+  A `LinxNative.Error` with the reason `:malformed`: its `offset` is where in `binary` the first wrong attribute begins, in
+  bytes, also for a nested one, and its `detail` what is wrong with it, see `t:reason/0`. Nothing raises, whatever the
+  bytes.
   """
-  @spec decode(binary, schema) ::
-          {:ok, [{type, decoded}]} | {:error, {reason, offset :: non_neg_integer}}
+  @spec decode(binary, schema) :: {:ok, [{type, decoded}]} | {:error, Error.t()}
   def decode(binary, schema) when is_binary(binary) and is_map(schema) do
-    decode(binary, byte_size(binary), schema, [])
+    with {:error, wrong} <- decode(binary, byte_size(binary), schema, []),
+         do: {:error, Error.malformed(wrong)}
+  end
+
+  @doc """
+  Returns the attributes of a binary as `decode/2` does, or raises its error.
+  """
+  @spec decode!(binary, schema) :: [{type, decoded}]
+  def decode!(binary, schema \\ %{}) do
+    case decode(binary, schema) do
+      {:ok, attributes} -> attributes
+      {:error, error} -> raise error
+    end
   end
 
   # `stop` is where `left` ends in the binary that decode/2 was given.

@@ -23,7 +23,7 @@ defmodule LinxNative.Conn do
   Any number of processes use one connection at the same time: each request has a sequence number of its own, and no
   lock is held while it is answered. An answer goes to the caller whose sequence number and port id it has, if it comes
   from the port the request went to, and never to another. Several messages that are one answer are returned as one. It
-  is whole, or an error says what happened: see `t:reason/0`.
+  is whole, or a `LinxNative.Error` says what happened.
 
   The kernel runs one dump at a time for each socket: of several, the others wait for their turn. Other requests are sent
   between the parts of a dump, a few hundred kilobytes each.
@@ -38,17 +38,17 @@ defmodule LinxNative.Conn do
   subscriber as
 
       {:netlink, conn, messages, origin}
-      {:netlink_error, conn, reason}
+      {:netlink_error, conn, error}
 
   with flow control as `:gen_udp` has it, see `active/2`, or to whoever calls `recv/2`. `origin` is a `t:origin/0`. A
   datagram of events counts as one.
 
   What nobody wants yet stays in the kernel's read buffer, and what had to be taken from there to reach an answer is
   kept in the process, up to `:event_buffer` bytes, each message counting 256 more than it has. When either is full,
-  what comes is lost, and that is told: `{:netlink_error, conn, :overrun}`, or `{:error, :overrun}` from `recv/2`. The
-  connection goes on. Whoever follows the state of the kernel by its events then asks for all of it again. As the
-  kernel does not say what was lost, an overrun also ends the requests that are on their way, with
-  `{:error, :overrun}`: for many events, use a connection of their own.
+  what comes is lost, and that is told by an error with the reason `:overrun`: as `{:netlink_error, conn, error}`, or
+  from `recv/2`. The connection goes on. Whoever follows the state of the kernel by its events then asks for all of it
+  again. As the kernel does not say what was lost, an overrun also ends the requests that are on their way with that
+  error: for many events, use a connection of their own.
 
   ## Compared with mdlayher/netlink
 
@@ -79,7 +79,7 @@ defmodule LinxNative.Conn do
   | a caller that dies in between loses one, which keeps the namespace | the VM closes it |
   | the duplicate is inherited by programs that the VM starts | close-on-exec |
   | one request at a time, or a table of sequence numbers | `request/3` |
-  | a buffer that is too short cuts a message | `{:error, {:truncated, length}}` |
+  | a buffer that is too short cuts a message | an error with its length |
   | ENOBUFS is an error of a call | told to each request it may concern, and to the subscriber, in its place |
   | options by number and binary | by name, checked |
   """
@@ -89,18 +89,19 @@ defmodule LinxNative.Conn do
 
   alias LinxNative.Conn.{
     Caller,
-    Error,
     Filter,
     Inbox,
     Native,
     Options,
+    Options,
+    Outcome,
     Requests,
     Server,
     Socket,
     Trace
   }
 
-  alias LinxNative.{Alignment, Attributes, Errno, Message}
+  alias LinxNative.{Alignment, Attributes, Errno, Error, Message}
 
   @typedoc "A connection on this node, or the name it was given."
   @type t :: GenServer.server()
@@ -122,32 +123,6 @@ defmodule LinxNative.Conn do
           nsid: integer | nil
         }
 
-  @typedoc """
-  Why there is no answer.
-
-    * an exception `LinxNative.Conn.Error` - the kernel refused the request, and says why
-    * `:timeout` - it did not come in time
-    * `:not_accepted` - a request to another port than the kernel's takes `accept: :any`
-    * `:closed` - the connection is closed, or was meanwhile
-    * `:overrun` - answers or events were thrown away, this one perhaps (ENOBUFS)
-    * `:dump_interrupted` - what was listed has changed meanwhile, so the list may be wrong (`NLM_F_DUMP_INTR`): ask
-      again
-    * `{:truncated, length}` - a message of so many bytes does not fit into the option `:datagram`
-    * `{:malformed, {what, offset}}` - the datagram is not made of messages, see `t:LinxNative.Message.reason/0`, or the
-      last one has no outcome in it (`:no_outcome`)
-    * another atom - the name of the errno of `sendto(2)` or `recvmsg(2)`, as `:eperm`
-  """
-  @type reason ::
-          Error.t()
-          | :timeout
-          | :not_accepted
-          | :closed
-          | :overrun
-          | :dump_interrupted
-          | {:truncated, pos_integer}
-          | {:malformed, {Message.reason() | :no_outcome, non_neg_integer}}
-          | atom
-
   @typedoc "An option of the socket that is on or off, see `start_link/2`."
   @type flag :: Native.flag()
 
@@ -161,6 +136,7 @@ defmodule LinxNative.Conn do
               Inbox,
               Message,
               Options,
+              Outcome,
               Requests,
               Socket,
               Trace
@@ -215,11 +191,11 @@ defmodule LinxNative.Conn do
 
   ## Errors
 
-  `{:error, {stage, name}}`: that of `Linx.Netlink.Socket.Native.open_in_netns/2` with a name for the errno, as
-  `{:open, :enoent}` or `{:setns, :eperm}`; `{:bind, name}`; or an option, as `{{:group, 99}, :einval}`. Anything else
-  raises `ArgumentError`.
+  A `LinxNative.Error` whose `stage` is the step that failed: one of `Linx.Netlink.Socket.Native.open_in_netns/2`, for
+  example `:open` with the reason `:enoent`, or `:bind`, or an option, for example `{:group, 99}` with `:einval`. A wrong
+  argument raises `ArgumentError`.
   """
-  @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, {term, term}}
+  @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, Error.t()}
   def start_link(protocol, options \\ []) do
     # What a request and an error need, for when no descriptor is left to load it with.
     for module <- @needed, do: {:module, ^module} = Code.ensure_loaded(module)
@@ -231,16 +207,16 @@ defmodule LinxNative.Conn do
       raise ArgumentError, "the option :active needs a :subscriber"
     end
 
-    with {:error, {:shutdown, reason}} <-
+    with {:error, {:shutdown, error}} <-
            GenServer.start_link(Server, {self(), Options.protocol!(protocol), options}, server) do
-      {:error, reason}
+      {:error, error}
     end
   end
 
   @doc """
   Closes a connection: the descriptor, then the process, when what the kernel is doing for it is done.
 
-  Whoever waits in `request/3` or `recv/2` gets `{:error, :closed}`. Closing one that is closed is `:ok`.
+  Whoever waits in `request/3` or `recv/2` gets an error with the reason `:closed`. Closing one that is closed is `:ok`.
   """
   @spec close(t) :: :ok
   def close(conn) do
@@ -264,7 +240,7 @@ defmodule LinxNative.Conn do
 
   A request that was given up may have been done all the same.
   """
-  @spec request(t, Message.t(), keyword) :: {:ok, [Message.t()]} | {:error, reason}
+  @spec request(t, Message.t(), keyword) :: {:ok, [Message.t()]} | {:error, Error.t()}
   def request(conn, %Message{flags: flags} = message, options \\ []) when is_integer(flags) do
     options = Keyword.validate!(options, timeout: 5000, ack: true, to: 0)
     is_boolean(options[:ack]) || raise ArgumentError, "the option :ack is true or false"
@@ -286,15 +262,21 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
+  Returns the answer to a request as `request/3` does, or raises its error.
+  """
+  @spec request!(t, Message.t(), keyword) :: [Message.t()]
+  def request!(conn, message, options \\ []), do: conn |> request(message, options) |> value!()
+
+  @doc """
   Sends one message as it is, and does not wait for an answer; that goes to the subscriber, or to `recv/2`.
 
   A sequence number or port id of 0 is filled in, and nothing else: without the flag `NLM_F_REQUEST` the kernel ignores
   it. While another dump of this connection is running, its answer to one is EBUSY; `request/3` waits for that. Returns
   the message that was sent.
 
-  Options: `:to`, as of `request/3`. Errors: `:closed`, or the name of the errno of `sendto(2)`.
+  Options: `:to`, as of `request/3`. Errors: the reason `:closed`, or the name of the errno of `sendto(2)`.
   """
-  @spec send(t, Message.t(), keyword) :: {:ok, Message.t()} | {:error, :closed | atom}
+  @spec send(t, Message.t(), keyword) :: {:ok, Message.t()} | {:error, Error.t()}
   def send(conn, %Message{} = message, options \\ []) do
     with {:ok, [message]} <- send_many(conn, [message], options), do: {:ok, message}
   end
@@ -303,7 +285,7 @@ defmodule LinxNative.Conn do
   Sends several messages, at least one, in one datagram, as `send/3` does one.
   """
   @spec send_many(t, nonempty_list(Message.t()), keyword) ::
-          {:ok, [Message.t()]} | {:error, :closed | atom}
+          {:ok, [Message.t()]} | {:error, Error.t()}
   def send_many(conn, [_ | _] = messages, options \\ []) do
     options = Keyword.validate!(options, to: 0)
     bytes = Enum.map(messages, &Message.encode/1)
@@ -317,16 +299,40 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
+  Returns the message that was sent as `send/3` does, or raises its error.
+  """
+  @spec send!(t, Message.t(), keyword) :: Message.t()
+  def send!(conn, message, options \\ []), do: conn |> send(message, options) |> value!()
+
+  @doc """
+  Returns the messages that were sent as `send_many/3` does, or raises its error.
+  """
+  @spec send_many!(t, nonempty_list(Message.t()), keyword) :: [Message.t()]
+  def send_many!(conn, messages, options \\ []) do
+    conn |> send_many(messages, options) |> value!()
+  end
+
+  @doc """
   Receives the next datagram that is not the answer to a `request/3`: events, and answers to `send/3`.
 
   Several processes may wait, each gets another one, and they come before the subscriber. `timeout` is in milliseconds,
   or `:infinity`. It is not looked at while the kernel holds the connection up.
 
-  Errors: `:timeout`, `:closed`, and what went wrong with a datagram: `:overrun`, `{:truncated, length}`,
-  `{:malformed, what}`. The connection goes on after these.
+  Errors: the reason `:timeout`, `:closed`, or what went wrong with a datagram: `:overrun`, `:truncated`, `:malformed`.
+  The connection goes on after these.
   """
-  @spec recv(t, timeout) :: {:ok, [Message.t()], origin} | {:error, reason}
+  @spec recv(t, timeout) :: {:ok, [Message.t()], origin} | {:error, Error.t()}
   def recv(conn, timeout \\ :infinity), do: call(conn, {:recv, timeout!(timeout)})
+
+  @doc """
+  Returns the next datagram and its origin as `recv/2` does, or raises its error.
+  """
+  @spec recv!(t, timeout) :: {[Message.t()], origin}
+  def recv!(conn, timeout \\ :infinity) do
+    with {:ok, messages, origin} <- recv(conn, timeout),
+         do: {messages, origin},
+         else: ({:error, error} -> raise(error))
+  end
 
   @doc """
   Makes the calling process the subscriber, and says how much it wants.
@@ -338,7 +344,7 @@ defmodule LinxNative.Conn do
 
   When the subscriber ends, there is none.
   """
-  @spec active(t, boolean | :once | 1..32_767) :: :ok | {:error, :closed}
+  @spec active(t, boolean | :once | 1..32_767) :: :ok | {:error, Error.t()}
   def active(conn, active) when is_active(active), do: call(conn, {:active, active})
 
   @doc """
@@ -350,7 +356,7 @@ defmodule LinxNative.Conn do
 
   See `LinxNative.Conn.Trace`.
   """
-  @spec trace(t, boolean | pid) :: :ok | {:error, :closed}
+  @spec trace(t, boolean | pid) :: :ok | {:error, Error.t()}
   def trace(conn, trace) when is_trace(trace), do: call(conn, {:trace, trace})
 
   @doc """
@@ -358,14 +364,16 @@ defmodule LinxNative.Conn do
 
   Errors: `:einval` (the protocol has no such group), `:eperm`.
   """
-  @spec join_group(t, pos_integer) :: :ok | {:error, :closed | atom}
-  def join_group(conn, group) when is_group(group), do: native(conn, :join, [group])
+  @spec join_group(t, pos_integer) :: :ok | {:error, Error.t()}
+  def join_group(conn, group) when is_group(group),
+    do: native(conn, {:group, group}, :join, [group])
 
   @doc """
   Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`. Events that are on their way still come.
   """
-  @spec leave_group(t, pos_integer) :: :ok | {:error, :closed | atom}
-  def leave_group(conn, group) when is_group(group), do: native(conn, :leave, [group])
+  @spec leave_group(t, pos_integer) :: :ok | {:error, Error.t()}
+  def leave_group(conn, group) when is_group(group),
+    do: native(conn, {:group, group}, :leave, [group])
 
   @doc """
   Sets an option of the socket: one of those of `start_link/2` that are on or off, or the size of `:read_buffer` or
@@ -373,23 +381,25 @@ defmodule LinxNative.Conn do
 
   Errors: the name of the errno of `setsockopt(2)`, as `:eperm` or `:enoprotoopt`.
   """
-  @spec set_option(t, flag, boolean) :: :ok | {:error, :closed | atom}
-  @spec set_option(t, :read_buffer | :write_buffer, pos_integer) :: :ok | {:error, :closed | atom}
+  @spec set_option(t, flag, boolean) :: :ok | {:error, Error.t()}
+  @spec set_option(t, :read_buffer | :write_buffer, pos_integer) :: :ok | {:error, Error.t()}
   def set_option(conn, flag, on) when flag in @flags and is_boolean(on) do
-    native(conn, :set_flag, [flag, on])
+    native(conn, flag, :set_flag, [flag, on])
   end
 
   def set_option(conn, buffer, bytes) when buffer in @buffers and is_buffer(bytes) do
-    native(conn, :set_buffer, [buffer, bytes])
+    native(conn, buffer, :set_buffer, [buffer, bytes])
   end
 
   @doc """
   Reads an option of the socket. The size of a buffer is twice what was set.
   """
   @spec get_option(t, flag | :read_buffer | :write_buffer) ::
-          {:ok, boolean | non_neg_integer} | {:error, :closed | atom}
-  def get_option(conn, flag) when flag in @flags, do: native(conn, :flag, [flag])
-  def get_option(conn, buffer) when buffer in @buffers, do: native(conn, :buffer, [buffer])
+          {:ok, boolean | non_neg_integer} | {:error, Error.t()}
+  def get_option(conn, flag) when flag in @flags, do: native(conn, flag, :flag, [flag])
+
+  def get_option(conn, buffer) when buffer in @buffers,
+    do: native(conn, buffer, :buffer, [buffer])
 
   @doc """
   Attaches a classic BPF program, in place of the one there may be: what it returns 0 for is not received, answers
@@ -397,22 +407,20 @@ defmodule LinxNative.Conn do
 
   The kernel stays in the middle of a dump whose parts are not received, and refuses others meanwhile (`:ebusy`).
 
-  `program` is a list of instructions, checked before the kernel gets it: `{:error, {:filter, reason}}`, see
+  `program` is a list of instructions. It is checked before the kernel gets it: an error with the reason `:filter`, see
   `LinxNative.Conn.Filter.assemble/1`.
   """
-  @spec attach_filter(t, [Filter.instruction()]) :: :ok | {:error, {:filter, term} | atom}
+  @spec attach_filter(t, [Filter.instruction()]) :: :ok | {:error, Error.t()}
   def attach_filter(conn, program) when is_list(program) do
-    case Filter.assemble(program) do
-      {:ok, program} -> native(conn, :attach_filter, [program])
-      {:error, reason} -> {:error, {:filter, reason}}
-    end
+    with {:ok, program} <- Filter.assemble(program),
+         do: native(conn, :filter, :attach_filter, [program])
   end
 
   @doc """
-  Takes the program away: `SO_DETACH_FILTER`. `{:error, :enoent}` if there is none.
+  Takes the program away: `SO_DETACH_FILTER`. An error with the reason `:enoent` if there is none.
   """
-  @spec detach_filter(t) :: :ok | {:error, :closed | atom}
-  def detach_filter(conn), do: native(conn, :detach_filter, [])
+  @spec detach_filter(t) :: :ok | {:error, Error.t()}
+  def detach_filter(conn), do: native(conn, :filter, :detach_filter, [])
 
   @doc """
   The number of the socket's descriptor, for what this module does not have: `setsockopt(2)` in native code of one's own,
@@ -420,14 +428,14 @@ defmodule LinxNative.Conn do
 
   It stays the connection's: not to be closed, not to be received from, and not valid any longer than the connection.
   """
-  @spec descriptor(t) :: {:ok, non_neg_integer} | {:error, :closed}
-  def descriptor(conn), do: native(conn, :descriptor, [])
+  @spec descriptor(t) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def descriptor(conn), do: native(conn, :descriptor, :descriptor, [])
 
   @doc """
   The identity of its network namespace, see `LinxNative.netns_id/1`.
   """
-  @spec netns(t) :: {:ok, LinxNative.ns_id()} | {:error, :closed | atom}
-  def netns(conn), do: native(conn, :netns, [])
+  @spec netns(t) :: {:ok, LinxNative.ns_id()} | {:error, Error.t()}
+  def netns(conn), do: native(conn, :netns, :netns, [])
 
   @doc """
   What is known of a connection:
@@ -441,10 +449,21 @@ defmodule LinxNative.Conn do
     * `counters` - `requests` made, messages `sent`, `datagrams` and `bytes` received, `events` handed on or kept,
       `late` answers, `foreign` datagrams (of other programs, not accepted), `overruns`, `truncated`, `malformed`
   """
-  @spec info(t) :: map | {:error, :closed}
+  @spec info(t) :: {:ok, map} | {:error, Error.t()}
   def info(conn), do: call(conn, :info)
 
-  defp native(conn, function, arguments), do: call(conn, {:native, function, arguments})
+  @doc """
+  Returns what is known of a connection as `info/1` does, or raises its error.
+  """
+  @spec info!(t) :: map
+  def info!(conn), do: conn |> info() |> value!()
+
+  defp value!({:ok, value}), do: value
+  defp value!({:error, error}), do: raise(error)
+
+  defp native(conn, stage, function, arguments) do
+    call(conn, {:native, stage, function, arguments})
+  end
 
   # By the clock of this VM: a connection is on the same node.
   defp deadline(:infinity), do: :infinity
@@ -459,8 +478,8 @@ defmodule LinxNative.Conn do
   defp call(conn, request, timeout \\ :infinity) do
     GenServer.call(conn, request, timeout)
   catch
-    :exit, {:timeout, _call} -> {:error, :timeout}
-    :exit, _reason -> {:error, :closed}
+    :exit, {:timeout, _call} -> {:error, %Error{reason: :timeout}}
+    :exit, _reason -> {:error, %Error{reason: :closed}}
   end
 
   defp timeout!(:infinity), do: :infinity

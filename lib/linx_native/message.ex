@@ -11,7 +11,7 @@ defmodule LinxNative.Message do
   the body.
   """
 
-  alias LinxNative.Alignment
+  alias LinxNative.{Alignment, Error}
 
   defstruct type: 0, flags: 0, sequence: 0, port_id: 0, body: <<>>, protocol: nil
 
@@ -133,13 +133,24 @@ defmodule LinxNative.Message do
 
   ## Errors
 
-  `{:error, {reason, offset}}`: the first message that is wrong, and where in `datagram` it
-  begins, in bytes. See `t:reason/0`. Nothing raises, whatever the bytes.
+  A `LinxNative.Error` with the reason `:malformed`: its `offset` is where in `datagram` the first wrong message begins, in
+  bytes, and its `detail` what is wrong with it, see `t:reason/0`. Nothing raises, whatever the bytes.
   """
-  @spec decode(datagram :: binary, protocol | nil) ::
-          {:ok, [t]} | {:error, {reason, offset :: non_neg_integer}}
+  @spec decode(datagram :: binary, protocol | nil) :: {:ok, [t]} | {:error, Error.t()}
   def decode(datagram, protocol \\ nil) when is_binary(datagram) do
-    decode(datagram, byte_size(datagram), protocol, [])
+    with {:error, wrong} <- decode(datagram, byte_size(datagram), protocol, []),
+         do: {:error, Error.malformed(wrong)}
+  end
+
+  @doc """
+  Returns the messages of a datagram as `decode/2` does, or raises its error.
+  """
+  @spec decode!(datagram :: binary, protocol | nil) :: [t]
+  def decode!(datagram, protocol \\ nil) do
+    case decode(datagram, protocol) do
+      {:ok, messages} -> messages
+      {:error, error} -> raise error
+    end
   end
 
   defp decode(<<>>, _size, _protocol, messages), do: {:ok, Enum.reverse(messages)}
@@ -218,14 +229,16 @@ defmodule LinxNative.Message do
 
   ## Errors
 
-    * `{:error, :sequence}` - another sequence number: the reply to another request
-    * `{:error, :port_id}` - another port id: meant for another socket
+  A `LinxNative.Error` with one of these reasons:
+
+    * `:sequence` - another sequence number: the reply to another request
+    * `:port_id` - another port id: meant for another socket
   """
-  @spec validate(request :: t, reply :: t) :: :ok | {:error, :sequence | :port_id}
+  @spec validate(request :: t, reply :: t) :: :ok | {:error, Error.t()}
   def validate(%__MODULE__{} = request, %__MODULE__{} = reply) do
     cond do
-      reply.sequence != request.sequence -> {:error, :sequence}
-      request.port_id not in [0, reply.port_id] -> {:error, :port_id}
+      reply.sequence != request.sequence -> {:error, %Error{reason: :sequence}}
+      request.port_id not in [0, reply.port_id] -> {:error, %Error{reason: :port_id}}
       true -> :ok
     end
   end

@@ -1,7 +1,7 @@
 defmodule LinxNative.AttributesTest do
   use ExUnit.Case, async: true
 
-  alias LinxNative.Attributes
+  alias LinxNative.{Attributes, Error}
 
   @moduletag :conn
 
@@ -21,6 +21,10 @@ defmodule LinxNative.AttributesTest do
     be32: 0..0xFFFF_FFFF,
     be64: 0..0xFFFF_FFFF_FFFF_FFFF
   ]
+
+  defp malformed(what, offset) do
+    {:error, %Error{reason: :malformed, detail: what, offset: offset}}
+  end
 
   describe "encode" do
     test "nothing" do
@@ -154,22 +158,22 @@ defmodule LinxNative.AttributesTest do
 
     test "short_header: fewer bytes than a header, at its offset" do
       for size <- 1..3, left = String.duplicate("x", size) do
-        assert Attributes.decode(left) == {:error, {:short_header, 0}}
-        assert Attributes.decode(raw(1, "12345") <> left) == {:error, {:short_header, 12}}
+        assert Attributes.decode(left) == malformed(:short_header, 0)
+        assert Attributes.decode(raw(1, "12345") <> left) == malformed(:short_header, 12)
       end
     end
 
     test "bad_length: below that of a header, at its offset" do
       for length <- 0..3, bad = <<length::native-16, 0::16>> do
-        assert Attributes.decode(bad) == {:error, {:bad_length, 0}}
-        assert Attributes.decode(raw(1, "12345") <> bad) == {:error, {:bad_length, 12}}
+        assert Attributes.decode(bad) == malformed(:bad_length, 0)
+        assert Attributes.decode(raw(1, "12345") <> bad) == malformed(:bad_length, 12)
       end
     end
 
     test "truncated: beyond the end, at its offset" do
       for length <- [5, 6, 0xFFFF], bad = <<length::native-16, 0::16>> do
-        assert Attributes.decode(bad) == {:error, {:truncated, 0}}
-        assert Attributes.decode(raw(1, "12345") <> bad) == {:error, {:truncated, 12}}
+        assert Attributes.decode(bad) == malformed(:truncated, 0)
+        assert Attributes.decode(raw(1, "12345") <> bad) == malformed(:truncated, 12)
       end
     end
   end
@@ -194,7 +198,7 @@ defmodule LinxNative.AttributesTest do
 
         for bytes <- [<<>>, <<0::size(size - 1)-unit(8)>>, <<0::size(size + 1)-unit(8)>>] do
           assert Attributes.decode(raw(7, bytes), %{7 => kind}) ==
-                   {:error, {{:bad_value, 7}, 0}}
+                   malformed({:bad_value, 7}, 0)
         end
       end
     end
@@ -213,7 +217,7 @@ defmodule LinxNative.AttributesTest do
 
       for bytes <- [<<0, 1>>, <<"eth0", 0, "x">>, <<"eth0", 0, 0, "x", 0>>] do
         assert Attributes.decode(raw(3, bytes), %{3 => :string}) ==
-                 {:error, {{:bad_value, 3}, 0}}
+                 malformed({:bad_value, 3}, 0)
       end
     end
 
@@ -221,7 +225,7 @@ defmodule LinxNative.AttributesTest do
       assert Attributes.decode(raw(3, ""), %{3 => :flag}) == {:ok, [{3, true}]}
 
       for bytes <- [<<0>>, <<1::native-32>>] do
-        assert Attributes.decode(raw(3, bytes), %{3 => :flag}) == {:error, {{:bad_value, 3}, 0}}
+        assert Attributes.decode(raw(3, bytes), %{3 => :flag}) == malformed({:bad_value, 3}, 0)
       end
     end
 
@@ -263,16 +267,16 @@ defmodule LinxNative.AttributesTest do
             {<<9::native-16, 0::16, 1>>, :truncated},
             {raw(6, <<1>>), {:bad_value, 6}}
           ] do
-        assert Attributes.decode(deep.(bad), schema) == {:error, {reason, 24}}
+        assert Attributes.decode(deep.(bad), schema) == malformed(reason, 24)
 
         after_one = raw(0, <<1::16>>) <> bad
-        assert Attributes.decode(deep.(after_one), schema) == {:error, {reason, 32}}
+        assert Attributes.decode(deep.(after_one), schema) == malformed(reason, 32)
       end
     end
 
     test "the first error is told" do
       binary = raw(1, "bad") <> <<1>>
-      assert Attributes.decode(binary, %{1 => :u8}) == {:error, {{:bad_value, 1}, 0}}
+      assert Attributes.decode(binary, %{1 => :u8}) == malformed({:bad_value, 1}, 0)
     end
 
     test "a kind that is none is a mistake of the caller" do

@@ -5,7 +5,7 @@ defmodule LinxNative.Conn.EventsTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.{Conn, Message}
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Conn.Inbox
   alias LinxNative.Test.Links
 
@@ -37,14 +37,14 @@ defmodule LinxNative.Conn.EventsTest do
       names = rename(context, 1..@many)
       assert await_names(conn, List.last(names)) == names
       refute_received {:netlink_error, ^conn, _}
-      assert %{drops: 0, counters: %{overruns: 0}} = Conn.info(conn)
+      assert %{drops: 0, counters: %{overruns: 0}} = Conn.info!(conn)
     end
 
     test "while nobody wants them", context do
       conn = start(context, read_buffer: @large)
       names = rename(context, 1..@many)
       assert receive_names(conn, List.last(names)) == names
-      assert %{drops: 0, counters: %{overruns: 0}} = Conn.info(conn)
+      assert %{drops: 0, counters: %{overruns: 0}} = Conn.info!(conn)
     end
 
     test "of the whole life of links", context do
@@ -92,10 +92,10 @@ defmodule LinxNative.Conn.EventsTest do
       :ok = Conn.active(conn, true)
 
       # Told by what comes after it.
-      await_overrun = fn -> Conn.info(conn).counters.overruns == 1 end
+      await_overrun = fn -> Conn.info!(conn).counters.overruns == 1 end
       assert Await.until(await_overrun)
       :ok = Conn.active(conn, false)
-      {before, [:overrun]} = conn |> mailbox() |> Enum.split_while(&(&1 != :overrun))
+      {before, [%Error{reason: :overrun}]} = conn |> mailbox() |> Enum.split_while(&is_binary/1)
       assert before != [] and List.starts_with?(names, before)
 
       :ok = Conn.active(conn, true)
@@ -103,7 +103,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert await_names(conn, name) == [name]
       assert {:ok, [_link]} = Conn.request(conn, Links.get(context.index))
       refute_received {:netlink_error, ^conn, _}
-      assert %{drops: drops} = Conn.info(conn)
+      assert %{drops: drops} = Conn.info!(conn)
       assert drops > 0
     end
 
@@ -112,7 +112,7 @@ defmodule LinxNative.Conn.EventsTest do
       names = rename(context, 1..@many)
       before = receive_names(conn)
       assert before != [] and List.starts_with?(names, before)
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
 
       [name] = rename(context, [@many + 1])
       assert receive_names(conn, name) == [name]
@@ -127,7 +127,7 @@ defmodule LinxNative.Conn.EventsTest do
         assert before != [] and List.starts_with?(names, before)
       end
 
-      assert %{counters: %{overruns: 3}} = Conn.info(conn)
+      assert %{counters: %{overruns: 3}} = Conn.info!(conn)
     end
 
     test "a request made meanwhile is answered, and the gap is where it was", context do
@@ -161,7 +161,7 @@ defmodule LinxNative.Conn.EventsTest do
           :ok = Conn.active(conn, :once)
           assert_receive {:netlink, ^conn, [message], _origin}, patience()
           # It was one: the connection has done all that it was told by now.
-          Conn.info(conn)
+          Conn.info!(conn)
           refute_received {:netlink, ^conn, _, _}
           Links.read(message).name
         end
@@ -181,7 +181,7 @@ defmodule LinxNative.Conn.EventsTest do
 
       # There is none.
       :ok = Conn.active(conn, 5)
-      Conn.info(conn)
+      Conn.info!(conn)
       refute_received {:netlink_passive, ^conn}
     end
 
@@ -192,7 +192,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert await_names(conn, List.last(first)) == first
       :ok = Conn.active(conn, false)
       second = rename(context, 11..20)
-      Conn.info(conn)
+      Conn.info!(conn)
       assert mailbox(conn) == []
       :ok = Conn.active(conn, true)
       assert await_names(conn, List.last(second)) == second
@@ -250,7 +250,7 @@ defmodule LinxNative.Conn.EventsTest do
         end
 
       assert receive_names(conn, List.last(names)) == names
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
     test "are answered, and it is told once where there is no room for more", context do
@@ -265,7 +265,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert {:ok, [_link]} = Conn.request(conn, Links.get(context.index))
       before = receive_names(conn)
       assert before != [] and length(before) < 20 and List.starts_with?(names, before)
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
 
       [name] = rename(context, [31])
       assert receive_names(conn, name) == [name]
@@ -284,15 +284,17 @@ defmodule LinxNative.Conn.EventsTest do
             {size - 1, [1], 0}
           ] do
         {:ok, conn} = Conn.start_link(:usersock, accept: :any, event_buffer: event_buffer)
-        to = Conn.info(conn).port_id
+        to = Conn.info!(conn).port_id
 
         for count <- datagrams,
             do: {:ok, _} = Conn.send_many(sender, List.duplicate(message, count), to: to)
 
         # It receives all that came before, as somebody's answer may be behind.
-        assert Conn.request(conn, message, to: 0xFFFF_FFFF) == {:error, :econnrefused}
+        assert {:error, %Error{reason: :econnrefused}} =
+                 Conn.request(conn, message, to: 0xFFFF_FFFF)
+
         overruns = length(datagrams) - kept
-        assert %{counters: %{events: ^kept, overruns: ^overruns}} = Conn.info(conn)
+        assert %{counters: %{events: ^kept, overruns: ^overruns}} = Conn.info!(conn)
 
         told = for _ <- datagrams, do: elem(Conn.recv(conn, 0), 0)
         assert told == List.duplicate(:ok, kept) ++ List.duplicate(:error, overruns)
@@ -305,8 +307,8 @@ defmodule LinxNative.Conn.EventsTest do
       conn = start(context, read_buffer: @large, event_buffer: 0)
       names = rename(context, 1..5)
       assert receive_names(conn, List.last(names)) == names
-      assert Conn.recv(conn, 0) == {:error, :timeout}
-      assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info(conn)
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
+      assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info!(conn)
     end
 
     test "several that wait take one each", context do
@@ -321,7 +323,7 @@ defmodule LinxNative.Conn.EventsTest do
 
       assert Enum.sort(told) == Enum.take(names, 2)
       assert receive_names(conn, List.last(names)) == Enum.drop(names, 2)
-      assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info(conn)
+      assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info!(conn)
     end
 
     test "a subscriber takes as many as it says", context do
@@ -333,11 +335,11 @@ defmodule LinxNative.Conn.EventsTest do
         part = Enum.slice(names, part)
         assert await_names(conn, List.last(part)) == part
         # It takes no more: the connection has done all that it was told by now.
-        Conn.info(conn)
+        Conn.info!(conn)
         refute_received {:netlink, ^conn, _messages, _origin}
       end
 
-      assert %{drops: 0, counters: %{events: 10, overruns: 0}} = Conn.info(conn)
+      assert %{drops: 0, counters: %{events: 10, overruns: 0}} = Conn.info!(conn)
     end
   end
 
@@ -389,7 +391,7 @@ defmodule LinxNative.Conn.EventsTest do
     test "is an event with its number, and no part of the answer", context do
       conn = start(context, groups: [@address_group])
       :ok = Conn.active(conn, true)
-      port_id = Conn.info(conn).port_id
+      port_id = Conn.info!(conn).port_id
 
       for n <- 1..20, address = <<10, 0, 0, n>> do
         assert {:ok, []} = Conn.request(conn, Links.add_address(context.index, address))
@@ -406,7 +408,7 @@ defmodule LinxNative.Conn.EventsTest do
         end
       end
 
-      assert %{counters: %{late: 0}} = Conn.info(conn)
+      assert %{counters: %{late: 0}} = Conn.info!(conn)
     end
 
     test "is its answer where it asks for an echo, and then no event", context do
@@ -415,7 +417,7 @@ defmodule LinxNative.Conn.EventsTest do
       request = %{request | flags: request.flags + Message.flags([:echo])}
       assert {:ok, [message]} = Conn.request(conn, request)
       assert %{what: :new, address: <<10, 0, 0, 1>>} = Links.read_address(message)
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
     test "is no answer to another that waits, whatever its number", context do
@@ -449,7 +451,7 @@ defmodule LinxNative.Conn.EventsTest do
         end
 
       assert Enum.sort(told) == for(n <- 1..8, k <- 1..20, do: <<10, 0, n, k>>)
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
   end
 
@@ -457,17 +459,17 @@ defmodule LinxNative.Conn.EventsTest do
     test "that were joined later, and left", context do
       conn = start(context, groups: [])
       rename(context, [1])
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
 
       :ok = Conn.join_group(conn, @link_group)
-      assert %{groups: [@link_group]} = Conn.info(conn)
+      assert %{groups: [@link_group]} = Conn.info!(conn)
       rename(context, [2])
       assert receive_names(conn, "name2") == ["name2"]
 
       :ok = Conn.leave_group(conn, @link_group)
-      assert %{groups: []} = Conn.info(conn)
+      assert %{groups: []} = Conn.info!(conn)
       rename(context, [3])
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
   end
 
@@ -506,7 +508,7 @@ defmodule LinxNative.Conn.EventsTest do
         name = Links.read(message).name
         if name == last, do: [name], else: [name | receive_names(conn, last)]
 
-      {{:error, :overrun}, nil} ->
+      {{:error, %Error{reason: :overrun}}, nil} ->
         []
     end
   end

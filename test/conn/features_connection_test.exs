@@ -8,7 +8,7 @@ defmodule LinxNative.Conn.FeaturesConnectionTest do
 
   import LinxNative.Test.Conns
 
-  alias LinxNative.{Conn, Message}
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -44,7 +44,7 @@ defmodule LinxNative.Conn.FeaturesConnectionTest do
 
     test "groups by number, also those beyond 32" do
       conn = route!(groups: [1, 5, 33, 36])
-      assert Conn.info(conn).groups == [1, 5, 33, 36]
+      assert Conn.info!(conn).groups == [1, 5, 33, 36]
 
       do!(conn, Links.create("marker"))
       assert event!(conn) == {:new, "marker"}
@@ -63,23 +63,23 @@ defmodule LinxNative.Conn.FeaturesConnectionTest do
       conn = route!()
       do!(conn, Links.create("before"))
       assert Conn.join_group(conn, 1) == :ok
-      assert Conn.info(conn).groups == [1]
+      assert Conn.info!(conn).groups == [1]
       do!(conn, Links.create("joined"))
       assert event!(conn) == {:new, "joined"}
 
       assert Conn.leave_group(conn, 1) == :ok
-      assert Conn.info(conn).groups == []
+      assert Conn.info!(conn).groups == []
       do!(conn, Links.create("after"))
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
     test "a group that the protocol does not have is refused" do
       conn = route!()
-      assert Conn.join_group(conn, 999) == {:error, :einval}
-      assert Conn.leave_group(conn, 999) == {:error, :einval}
+      assert {:error, %Error{reason: :einval}} = Conn.join_group(conn, 999)
+      assert {:error, %Error{reason: :einval}} = Conn.leave_group(conn, 999)
       assert Conn.join_group(conn, 35) == :ok
       assert Conn.leave_group(conn, 35) == :ok
-      assert Conn.info(conn).groups == []
+      assert Conn.info!(conn).groups == []
     end
   end
 
@@ -120,7 +120,8 @@ defmodule LinxNative.Conn.FeaturesConnectionTest do
       Enum.each(waiting, &await_blocked!/1)
       assert Conn.close(conn) == :ok
       refute Map.has_key?(Machine.descriptors(), fd)
-      assert Task.await_many(waiting, :infinity) == [{:error, :closed}, {:error, :closed}]
+      closed = {:error, %Error{reason: :closed}}
+      assert Task.await_many(waiting, :infinity) == [closed, closed]
     end
   end
 

@@ -9,7 +9,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
   import LinxNative.Test.Conns
 
   alias LinxNative.{Conn, Message}
-  alias LinxNative.Conn.Error
+  alias LinxNative.Error
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -39,18 +39,14 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
             {Links.delete("nobody"), :enodev, 19},
             {%Message{type: 4000, body: <<0::128>>}, :eopnotsupp, 95}
           ] do
-        assert {:error, %Error{name: ^name, errno: ^errno}} = Conn.request(conn, request)
+        assert {:error, %Error{reason: ^name, errno: ^errno}} = Conn.request(conn, request)
       end
 
       # IFLA_MTU of two bytes. Its offset is the length of all that comes before.
       request = Links.create("other", "bridge", [{4, <<1500::native-16>>}])
       offset = byte_size(Message.encode(Links.create("other")))
       assert {:error, %Error{} = error} = Conn.request(conn, request)
-      assert %{name: :erange, errno: 34, offset: ^offset, missing: nil} = error
-
-      assert Exception.message(error) ==
-               "erange: #{error.text} (at byte #{offset} of the request)"
-
+      assert %{reason: :erange, errno: 34, offset: ^offset, missing: nil} = error
       assert error.text =~ "policy"
     end
 
@@ -65,7 +61,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
 
       conn = open!(:route, netns: {:pid, container.pid})
       assert names(conn) == ["lo" | links]
-      assert Conn.info(conn).counters.datagrams > 2
+      assert Conn.info!(conn).counters.datagrams > 2
     end
 
     test "many at a time, each with its own answer" do
@@ -77,7 +73,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
       for {n, answer} <- answers do
         if rem(n, 2) == 1,
           do: assert({:ok, [%Message{type: @new_link}]} = answer),
-          else: assert({:error, %Error{name: :einval}} = answer)
+          else: assert({:error, %Error{reason: :einval}} = answer)
       end
     end
   end
@@ -106,7 +102,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
 
       assert {:ok, [one, two]} = Conn.send_many(conn, messages)
       refute one.sequence == two.sequence
-      assert Conn.info(conn).counters.sent == 1
+      assert Conn.info!(conn).counters.sent == 1
 
       for sent <- [one, two] do
         assert {:ok, [%Message{type: @error, body: <<0::32, _::binary>>} = answer], _origin} =
@@ -152,7 +148,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
     test "recv/2 without time takes what is there" do
       container = Container.start([:net])
       conn = open!(:route, netns: {:pid, container.pid}, groups: [1])
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
       Container.sh!(container, "ip link add marker type bridge")
       assert {:ok, [message], %{group: 1}} = Conn.recv(conn, 0)
       assert %{what: :new, name: "marker"} = Links.read(message)
@@ -188,8 +184,10 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
       {:ok, [answer], _origin} = Conn.recv(conn, @patience)
 
       assert Message.validate(request, answer) == :ok
-      assert Message.validate(other, answer) == {:error, :sequence}
-      assert Message.validate(%{request | port_id: 1}, answer) == {:error, :port_id}
+      assert {:error, %Error{reason: :sequence}} = Message.validate(other, answer)
+
+      assert {:error, %Error{reason: :port_id}} =
+               Message.validate(%{request | port_id: 1}, answer)
     end
 
     test "request/3 does it itself" do
@@ -211,15 +209,20 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
     test "a request that is not answered in time" do
       [conn, silent] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       request = fn timeout -> [to: port_id(silent), timeout: timeout] end
-      assert Conn.request(conn, %Message{type: 20}, request.(0)) == {:error, :timeout}
-      assert Conn.request(conn, %Message{type: 20}, request.(20)) == {:error, :timeout}
-      assert %{pending: 0, counters: %{requests: 2}} = Conn.info(conn)
+
+      assert {:error, %Error{reason: :timeout}} =
+               Conn.request(conn, %Message{type: 20}, request.(0))
+
+      assert {:error, %Error{reason: :timeout}} =
+               Conn.request(conn, %Message{type: 20}, request.(20))
+
+      assert %{pending: 0, counters: %{requests: 2}} = Conn.info!(conn)
     end
 
     test "a recv that gets nothing in time" do
       conn = route!(groups: [1])
-      assert Conn.recv(conn, 0) == {:error, :timeout}
-      assert Conn.recv(conn, 20) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 20)
       do!(conn, Links.create("marker"))
       assert event!(conn) == {:new, "marker"}
     end
@@ -234,16 +237,18 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
       send = fn -> Conn.send(conn, message, to: to) end
 
       refused = Enum.find_value(1..100, fn _ -> with {:ok, _} <- send.(), do: nil end)
-      assert refused == {:error, :eagain}
-      assert Conn.request(conn, message, to: to) == {:error, :eagain}
+      assert {:error, %Error{reason: :eagain}} = refused
+      assert {:error, %Error{reason: :eagain}} = Conn.request(conn, message, to: to)
     end
 
     test "so does a port that nobody has" do
       [conn, gone] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       to = port_id(gone)
       :ok = Conn.close(gone)
-      assert Conn.send(conn, %Message{type: 20}, to: to) == {:error, :econnrefused}
-      assert Conn.request(conn, %Message{type: 20}, to: to) == {:error, :econnrefused}
+      assert {:error, %Error{reason: :econnrefused}} = Conn.send(conn, %Message{type: 20}, to: to)
+
+      assert {:error, %Error{reason: :econnrefused}} =
+               Conn.request(conn, %Message{type: 20}, to: to)
     end
   end
 end

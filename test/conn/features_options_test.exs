@@ -9,8 +9,8 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
   import LinxNative.Conn.Filter
   import LinxNative.Test.Conns
 
-  alias LinxNative.{Conn, Message}
-  alias LinxNative.Conn.{Error, Filter, Native}
+  alias LinxNative.{Conn, Error, Message}
+  alias LinxNative.Conn.{Filter, Native}
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -29,7 +29,7 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
       assert {:ok, [_loopback]} = Conn.request(route!(), request)
 
       strict = route!(ext_ack: true, strict_check: true)
-      assert {:error, %Error{name: :einval, text: text}} = Conn.request(strict, request)
+      assert {:error, %Error{reason: :einval, text: text}} = Conn.request(strict, request)
       assert text =~ "Invalid values"
       assert names(strict) == ["lo"]
     end
@@ -57,7 +57,7 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
       assert Conn.detach_filter(conn) == :ok
       do!(conn, Links.create("two"))
       assert event!(conn) == {:new, "two"}
-      assert Conn.detach_filter(conn) == {:error, :enoent}
+      assert {:error, %Error{reason: :enoent}} = Conn.detach_filter(conn)
     end
 
     test "another one takes its place" do
@@ -67,12 +67,12 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
       do!(conn, Links.delete("one"))
       do!(conn, Links.create("two"))
       assert event!(conn) == {:new, "two"}
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
     test "a filter goes for answers as well" do
       conn = route!(filter: [return(0)])
-      assert Conn.request(conn, Links.get(1), timeout: 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.request(conn, Links.get(1), timeout: 0)
       assert Conn.detach_filter(conn) == :ok
       assert {:ok, [_loopback]} = Conn.request(conn, Links.get(1))
     end
@@ -86,7 +86,8 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
             {[load(:u16, 4), jump_equal(1, 1, 1), return(0)], {1, :bad_jump}},
             {List.duplicate(return(0), 4097), :too_long}
           ] do
-        assert Conn.attach_filter(conn, program) == {:error, {:filter, reason}}
+        assert Conn.attach_filter(conn, program) ==
+                 {:error, %Error{reason: :filter, detail: reason}}
       end
 
       do!(conn, Links.create("one"))
@@ -201,7 +202,7 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
       do!(conn, %Message{type: @new_nsid, body: [<<0::32>>, number, whose]})
 
       do!(there, Links.create("untold"))
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
       assert Conn.set_option(conn, :listen_all_nsid, true) == :ok
       do!(there, Links.create("theirs"))
       do!(conn, Links.create("ours"))
@@ -221,15 +222,16 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
           quote do
             {:ok, conn} = LinxNative.Conn.start_link(:route)
             flag = LinxNative.Conn.set_option(conn, :listen_all_nsid, true)
-            netns = {LinxNative.Conn.netns(conn), LinxNative.Conn.info(conn).netns}
+            netns = {LinxNative.Conn.netns(conn), LinxNative.Conn.info!(conn).netns}
             start = LinxNative.Conn.start_link(:route, listen_all_nsid: true)
             :ok = LinxNative.Conn.close(conn)
             {flag, netns, start}
           end
         )
 
-      assert answers ==
-               {{:error, :eperm}, {{:error, :eperm}, nil}, {:error, {:listen_all_nsid, :eperm}}}
+      eperm = &{:error, Error.from_errno(&1, 1)}
+      all = eperm.(:listen_all_nsid)
+      assert answers == {all, {eperm.(:netns), nil}, all}
     end
   end
 
@@ -238,7 +240,7 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
       conn = route!(read_buffer: 50_000, write_buffer: 60_000)
       assert Conn.get_option(conn, :read_buffer) == {:ok, 100_000}
       assert Conn.get_option(conn, :write_buffer) == {:ok, 120_000}
-      assert %{read_buffer: 100_000, write_buffer: 120_000} = Conn.info(conn)
+      assert %{read_buffer: 100_000, write_buffer: 120_000} = Conn.info!(conn)
     end
 
     test "beyond the limit of the system where that is allowed" do

@@ -8,7 +8,7 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
   import ExUnit.CaptureIO
   import LinxNative.Test.Conns
 
-  alias LinxNative.{Conn, Message}
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Conn.{Native, Trace}
   alias LinxNative.Test.Links
 
@@ -71,20 +71,21 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
       assert {:error, _refused} = Conn.send(conn, message, to: nobody)
 
       assert_received {:netlink_trace, ^conn, %Trace{direction: :sent, port_id: ^nobody} = event}
-      assert {[%Message{type: 20}], :econnrefused} = {event.messages, event.error}
+      assert {[%Message{type: 20}], %Error{reason: :econnrefused}} = {event.messages, event.error}
     end
 
     test "a datagram that is too long, or not made of messages" do
       conn = open!(:usersock, accept: :any, datagram: 64, trace: self())
       {:ok, forger} = Native.open(:host, @usersock, 65_536)
 
-      for {bytes, error} <- [
+      for {bytes, {reason, detail}} <- [
             {Message.encode(%Message{body: <<0::400>>}), {:truncated, 68}},
-            {<<8::native-32, 0::96>>, {:malformed, {:bad_length, 0}}}
+            {<<8::native-32, 0::96>>, {:malformed, :bad_length}}
           ] do
         [:drained, :sent, :drained] = Native.exchange(forger, [{port_id(conn), bytes}], 1)
         {:error, _told} = Conn.recv(conn, 5_000)
-        assert_received {:netlink_trace, ^conn, %Trace{error: ^error, messages: []}}
+        assert_received {:netlink_trace, ^conn, %Trace{messages: [], error: %Error{} = error}}
+        assert {error.reason, error.detail} == {reason, detail}
       end
 
       :ok = Native.close(forger)
@@ -99,7 +100,9 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
       # Nobody wants the events, so they stay in the kernel's buffer until it is full.
       for n <- 1..40, do: do!(other, Links.rename(index, "blue#{n}"))
       assert await_error(conn)
-      assert_received {:netlink_trace, ^conn, %Trace{error: :enobufs, port_id: nil, messages: []}}
+
+      assert_received {:netlink_trace, ^conn,
+                       %Trace{error: %Error{reason: :overrun}, port_id: nil, messages: []}}
     end
 
     test "off and on while the connection is in use, off from the start" do

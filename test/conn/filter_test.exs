@@ -3,7 +3,7 @@ defmodule LinxNative.Conn.FilterTest do
 
   import LinxNative.Conn.Filter
 
-  alias LinxNative.Message
+  alias LinxNative.{Error, Message}
 
   @moduletag :conn
 
@@ -21,6 +21,8 @@ defmodule LinxNative.Conn.FilterTest do
   @max32 0xFFFF_FFFF
   @return {0x06, 0, 0, 0}
 
+  defp refused(refusal), do: {:error, %Error{reason: :filter, detail: refusal}}
+
   describe "a program" do
     test "is its instructions in native order" do
       program = [{0x28, 0, 0, 4}, {0x15, 0, 1, 0x01020304}, {0x06, 0, 0, @max32}, @return]
@@ -33,19 +35,19 @@ defmodule LinxNative.Conn.FilterTest do
     end
 
     test "has 1 to 4096 instructions" do
-      assert assemble([]) == {:error, :empty}
+      assert assemble([]) == refused(:empty)
 
       for count <- [1, 2, 4095, 4096],
           do: assert(size(List.duplicate(@return, count)) == 8 * count)
 
-      assert assemble(List.duplicate(@return, 4097)) == {:error, :too_long}
+      assert assemble(List.duplicate(@return, 4097)) == refused(:too_long)
     end
 
     test "ends with a return" do
       assert size([return(1)]) == 8
       assert size([{0x16, 0, 0, 0}]) == 8
-      assert assemble([load_length()]) == {:error, {0, :no_return}}
-      assert assemble([@return, {0x07, 0, 0, 0}]) == {:error, {1, :no_return}}
+      assert assemble([load_length()]) == refused({0, :no_return})
+      assert assemble([@return, {0x07, 0, 0, 0}]) == refused({1, :no_return})
     end
 
     test "is of the known opcodes" do
@@ -55,7 +57,7 @@ defmodule LinxNative.Conn.FilterTest do
 
         if code in @known,
           do: assert({code, elem(result, 0)} == {code, :ok}),
-          else: assert({code, result} == {code, {:error, {1, :unknown_opcode}}})
+          else: assert({code, result} == {code, refused({1, :unknown_opcode})})
       end
     end
 
@@ -75,21 +77,21 @@ defmodule LinxNative.Conn.FilterTest do
             {0x06, 0, 0},
             :return
           ] do
-        assert assemble([load_length(), bad, @return]) == {:error, {1, :bad_instruction}}
+        assert assemble([load_length(), bad, @return]) == refused({1, :bad_instruction})
       end
     end
 
     test "is told its first mistake, and a missing return before memory" do
-      assert assemble([{0x34, 0, 0, 0}, {0xFF, 0, 0, 0}]) == {:error, {0, :division_by_zero}}
-      assert assemble([{0x60, 0, 0, 0}, {0xFF, 0, 0, 0}]) == {:error, {1, :unknown_opcode}}
-      assert assemble([{0x60, 0, 0, 0}, load_length()]) == {:error, {1, :no_return}}
+      assert assemble([{0x34, 0, 0, 0}, {0xFF, 0, 0, 0}]) == refused({0, :division_by_zero})
+      assert assemble([{0x60, 0, 0, 0}, {0xFF, 0, 0, 0}]) == refused({1, :unknown_opcode})
+      assert assemble([{0x60, 0, 0, 0}, load_length()]) == refused({1, :no_return})
     end
   end
 
   describe "a constant" do
     test "is no divisor when it is 0" do
       for code <- [0x34, 0x94] do
-        assert assemble([{code, 0, 0, 0}, @return]) == {:error, {0, :division_by_zero}}
+        assert assemble([{code, 0, 0, 0}, @return]) == refused({0, :division_by_zero})
         for k <- [1, @max32], do: assert(size([{code, 0, 0, k}, @return]) == 16)
       end
 
@@ -102,7 +104,7 @@ defmodule LinxNative.Conn.FilterTest do
         for k <- [0, 31], do: assert(size([{code, 0, 0, k}, @return]) == 16)
 
         for k <- [32, @max32] do
-          assert assemble([{code, 0, 0, k}, @return]) == {:error, {0, :bad_shift}}
+          assert assemble([{code, 0, 0, k}, @return]) == refused({0, :bad_shift})
         end
       end
 
@@ -114,7 +116,7 @@ defmodule LinxNative.Conn.FilterTest do
         for k <- [0, 15], do: assert(size([{0x02, 0, 0, k}, {code, 0, 0, k}, @return]) == 24)
 
         for k <- [16, @max32] do
-          assert assemble([{code, 0, 0, k}, @return]) == {:error, {0, :bad_memory}}
+          assert assemble([{code, 0, 0, k}, @return]) == refused({0, :bad_memory})
         end
       end
     end
@@ -129,7 +131,7 @@ defmodule LinxNative.Conn.FilterTest do
         end
 
         for k <- [ancillary + 1, ancillary + 59, ancillary + 61, ancillary + 64, @max32] do
-          assert assemble([{code, 0, 0, k}, @return]) == {:error, {0, :unknown_ancillary}}
+          assert assemble([{code, 0, 0, k}, @return]) == refused({0, :unknown_ancillary})
         end
       end
 
@@ -144,12 +146,12 @@ defmodule LinxNative.Conn.FilterTest do
 
       for k <- [3, 4, @max32 - 1, @max32] do
         assert assemble([{@jump, 0, 0, k} | List.duplicate(@return, 3)]) ==
-                 {:error, {0, :bad_jump}}
+                 refused({0, :bad_jump})
       end
 
       far = List.duplicate(@return, 4095)
       assert size([{@jump, 0, 0, 4094} | far]) == 32_768
-      assert assemble([{@jump, 0, 0, 4095} | far]) == {:error, {0, :bad_jump}}
+      assert assemble([{@jump, 0, 0, 4095} | far]) == refused({0, :bad_jump})
     end
 
     test "with a condition stays inside both ways" do
@@ -160,18 +162,18 @@ defmodule LinxNative.Conn.FilterTest do
 
         for {jt, jf} <- [{3, 0}, {0, 3}, {255, 0}, {0, 255}] do
           assert assemble([@return, {code, jt, jf, 0} | List.duplicate(@return, 3)]) ==
-                   {:error, {1, :bad_jump}}
+                   refused({1, :bad_jump})
         end
 
         far = List.duplicate(@return, 256)
         assert size([{code, 255, 255, 0} | far]) == 2_056
-        assert assemble([{code, 255, 0, 0} | tl(far)]) == {:error, {0, :bad_jump}}
+        assert assemble([{code, 255, 0, 0} | tl(far)]) == refused({0, :bad_jump})
       end
     end
 
     test "is not the last instruction" do
       for code <- [@jump | @conditional] do
-        assert assemble([@return, {code, 0, 0, 0}]) == {:error, {1, :bad_jump}}
+        assert assemble([@return, {code, 0, 0, 0}]) == refused({1, :bad_jump})
       end
     end
   end
@@ -185,10 +187,10 @@ defmodule LinxNative.Conn.FilterTest do
         assert size([{store, 0, 0, 3}, {read, 0, 0, 3}, @return]) == 24
 
         assert assemble([{store, 0, 0, 4}, {read, 0, 0, 3}, @return]) ==
-                 {:error, {1, :unwritten_memory}}
+                 refused({1, :unwritten_memory})
 
         assert assemble([{read, 0, 0, 3}, {store, 0, 0, 3}, @return]) ==
-                 {:error, {0, :unwritten_memory}}
+                 refused({0, :unwritten_memory})
       end
     end
 
@@ -196,14 +198,14 @@ defmodule LinxNative.Conn.FilterTest do
       for code <- @conditional do
         # True skips the write, false does not.
         assert assemble([{code, 1, 0, 0}, @write, @read, @return]) ==
-                 {:error, {2, :unwritten_memory}}
+                 refused({2, :unwritten_memory})
 
         assert assemble([{code, 0, 1, 0}, @write, @read, @return]) ==
-                 {:error, {2, :unwritten_memory}}
+                 refused({2, :unwritten_memory})
       end
 
       assert assemble([{@jump, 0, 0, 1}, @write, @read, @return]) ==
-               {:error, {2, :unwritten_memory}}
+               refused({2, :unwritten_memory})
     end
 
     test "is written when both of the paths wrote it" do
@@ -212,7 +214,7 @@ defmodule LinxNative.Conn.FilterTest do
       assert size([@write, {0x15, 1, 0, 0}, {0x02, 0, 0, 5}, @read, @return]) == 40
 
       other = List.replace_at(both, 3, {0x02, 0, 0, 4})
-      assert assemble(other) == {:error, {4, :unwritten_memory}}
+      assert assemble(other) == refused({4, :unwritten_memory})
     end
 
     test "counts as written where nothing gets to" do
@@ -222,7 +224,7 @@ defmodule LinxNative.Conn.FilterTest do
     test "is unwritten after a return that was reached without it, as for the kernel" do
       # Only the jump gets to the read, and it comes from the write.
       program = [{0x15, 0, 2, 0}, @write, {@jump, 0, 0, 1}, @return, @read, @return]
-      assert assemble(program) == {:error, {4, :unwritten_memory}}
+      assert assemble(program) == refused({4, :unwritten_memory})
     end
   end
 

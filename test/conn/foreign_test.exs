@@ -11,7 +11,7 @@ defmodule LinxNative.Conn.ForeignTest do
   import LinxNative.Conn.Filter
   import LinxNative.Test.Conns, only: [open!: 1, open!: 2, port_id: 1]
 
-  alias LinxNative.{Attributes, Conn, Message}
+  alias LinxNative.{Attributes, Conn, Error, Message}
   alias LinxNative.Conn.Native
   alias LinxNative.Test.Links
 
@@ -38,7 +38,10 @@ defmodule LinxNative.Conn.ForeignTest do
   @netlink 16
   @raw 3
 
-  defp counter(conn, name), do: Conn.info(conn).counters[name]
+  defp malformed(what), do: %Error{reason: :malformed, detail: what, offset: 0}
+  defp truncated(length), do: %Error{reason: :truncated, detail: length}
+
+  defp counter(conn, name), do: Conn.info!(conn).counters[name]
 
   # A port that anything can be sent from.
   defp forger!(protocol \\ @usersock) do
@@ -91,7 +94,7 @@ defmodule LinxNative.Conn.ForeignTest do
         request = %Message{type: @type_of_request, sequence: 1, port_id: port_id(conn)}
         forger = forger!(number)
         for message <- answers(request), do: refused!(forger, port_id(conn), message)
-        assert %{datagrams: 0, foreign: 0} = Conn.info(conn).counters
+        assert %{datagrams: 0, foreign: 0} = Conn.info!(conn).counters
       end
 
       refute_received {:netlink, _conn, _messages, _origin}
@@ -102,7 +105,7 @@ defmodule LinxNative.Conn.ForeignTest do
       broken = for {bytes, _reason} <- @broken, do: bytes
       for bytes <- [Message.encode(%Message{type: 20}) | broken], do: broadcast!(1, bytes)
       assert Await.until(fn -> counter(conn, :foreign) == 6 end)
-      assert %{datagrams: 6, events: 0, malformed: 0} = Conn.info(conn).counters
+      assert %{datagrams: 6, events: 0, malformed: 0} = Conn.info!(conn).counters
       refute_received {:netlink, _conn, _messages, _origin}
       refute_received {:netlink_error, _conn, _reason}
     end
@@ -120,11 +123,11 @@ defmodule LinxNative.Conn.ForeignTest do
 
       for to <- [port_id(other), port_id(conn), 0xFFFF_FFFF], flags <- [[], [:dump]] do
         message = %Message{type: @type_of_request, flags: Message.flags(flags)}
-        assert Conn.request(conn, message, to: to) == {:error, :not_accepted}
+        assert {:error, %Error{reason: :not_accepted}} = Conn.request(conn, message, to: to)
       end
 
-      assert %{pending: 0, counters: %{requests: 0, sent: 0}} = Conn.info(conn)
-      assert Conn.recv(other, 0) == {:error, :timeout}
+      assert %{pending: 0, counters: %{requests: 0, sent: 0}} = Conn.info!(conn)
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(other, 0)
     end
   end
 
@@ -134,7 +137,7 @@ defmodule LinxNative.Conn.ForeignTest do
     broadcast!(1, Message.encode(message))
     assert {:ok, [^message], %{port_id: port_id, group: 1}} = Conn.recv(conn, @patience)
     assert port_id != 0
-    assert %{events: 1, foreign: 0} = Conn.info(conn).counters
+    assert %{events: 1, foreign: 0} = Conn.info!(conn).counters
   end
 
   describe "an answer that another port forged" do
@@ -153,7 +156,7 @@ defmodule LinxNative.Conn.ForeignTest do
         assert {:ok, [^message], %{port_id: ^port_id, group: 0}} = Conn.recv(conn, @patience)
       end
 
-      assert %{pending: 1, counters: %{foreign: 0, events: 3}} = Conn.info(conn)
+      assert %{pending: 1, counters: %{foreign: 0, events: 3}} = Conn.info!(conn)
       {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
       assert Task.await(answer, :infinity) == {:ok, []}
     end
@@ -164,15 +167,15 @@ defmodule LinxNative.Conn.ForeignTest do
       <<_length::binary-4, rest::binary>> = Message.encode(request)
 
       for {bytes, reason} <- [
-            {<<15::native-32, rest::binary>>, {:malformed, {:bad_length, 0}}},
-            {<<15::native-32>>, {:malformed, {:short_header, 0}}},
-            {Message.encode(%{request | body: <<0::800>>}), {:truncated, 116}}
+            {<<15::native-32, rest::binary>>, malformed(:bad_length)},
+            {<<15::native-32>>, malformed(:short_header)},
+            {Message.encode(%{request | body: <<0::800>>}), truncated(116)}
           ] do
         forge!(forger, port_id(conn), bytes)
         assert Conn.recv(conn, @patience) == {:error, reason}
       end
 
-      assert Conn.info(conn).pending == 1
+      assert Conn.info!(conn).pending == 1
       {:ok, _} = Conn.send(asked, hd(answers(request)), to: port_id(conn))
       assert Task.await(answer, :infinity) == {:ok, []}
     end
@@ -181,7 +184,7 @@ defmodule LinxNative.Conn.ForeignTest do
       conn = open!(:usersock, accept: :any)
       {caller, request} = ask!(conn, asked)
       Task.shutdown(caller, :brutal_kill)
-      assert Await.until(fn -> Conn.info(conn).pending == 0 end)
+      assert Await.until(fn -> Conn.info!(conn).pending == 0 end)
       [answer | _] = answers(request)
 
       forge!(forger, port_id(conn), answer)
@@ -189,7 +192,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert counter(conn, :late) == 0
 
       {:ok, _} = Conn.send(asked, answer, to: port_id(conn))
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
       assert counter(conn, :late) == 1
     end
 
@@ -204,7 +207,7 @@ defmodule LinxNative.Conn.ForeignTest do
         {:ok, sent} = Conn.send(conn, %{Links.get(1) | flags: 1})
         options = [ack: false, timeout: :infinity]
         answer = Task.async(fn -> Conn.request(conn, Links.get(1), options) end)
-        assert Await.until(fn -> match?(%{counters: %{sent: 2}}, Conn.info(conn)) end)
+        assert Await.until(fn -> match?(%{counters: %{sent: 2}}, Conn.info!(conn)) end)
 
         for message <- answers(%{sent | sequence: sent.sequence + 1}) do
           if accept == :any do
@@ -216,9 +219,9 @@ defmodule LinxNative.Conn.ForeignTest do
           end
         end
 
-        assert %{pending: 1, counters: %{foreign: 0}} = Conn.info(conn)
+        assert %{pending: 1, counters: %{foreign: 0}} = Conn.info!(conn)
         :ok = Conn.close(conn)
-        assert Task.await(answer, :infinity) == {:error, :closed}
+        assert {:error, %Error{reason: :closed}} = Task.await(answer, :infinity)
       end
     end
   end
@@ -242,7 +245,7 @@ defmodule LinxNative.Conn.ForeignTest do
       {:ok, _} = Conn.send(one, forged, to: to)
       {:ok, _} = Conn.send(one, %{request_to_one | body: "one"}, to: to)
       assert {:ok, [%Message{body: "one"}]} = Task.await(answer_of_one, :infinity)
-      assert Conn.info(conn).pending == 1
+      assert Conn.info!(conn).pending == 1
       {:ok, _} = Conn.send(two, %{request_to_two | body: "two"}, to: to)
       assert {:ok, [%Message{body: "two"}]} = Task.await(answer_of_two, :infinity)
 
@@ -262,8 +265,8 @@ defmodule LinxNative.Conn.ForeignTest do
                Await.until(received)
 
       forge!(asked, port_id(conn), <<99::native-32, rest::binary>>)
-      assert Task.await(answer, :infinity) == {:error, {:malformed, {:truncated, 0}}}
-      assert %{pending: 0, counters: %{malformed: 1}} = Conn.info(conn)
+      assert Task.await(answer, :infinity) == {:error, malformed(:truncated)}
+      assert %{pending: 0, counters: %{malformed: 1}} = Conn.info!(conn)
     end
 
     test "ends when that port's answer has no outcome, which is counted" do
@@ -274,8 +277,8 @@ defmodule LinxNative.Conn.ForeignTest do
         {answer, request} = ask!(conn, asked)
         message = %{message | sequence: request.sequence, port_id: request.port_id}
         {:ok, _} = Conn.send(asked, message, to: port_id(conn))
-        assert Task.await(answer, :infinity) == {:error, {:malformed, {:no_outcome, 0}}}
-        assert %{pending: 0, counters: %{malformed: ^n}} = Conn.info(conn)
+        assert Task.await(answer, :infinity) == {:error, malformed(:no_outcome)}
+        assert %{pending: 0, counters: %{malformed: ^n}} = Conn.info!(conn)
       end
     end
 
@@ -288,9 +291,11 @@ defmodule LinxNative.Conn.ForeignTest do
       assert Await.until(fn -> counter(conn, :sent) == 3 end)
       assert {:ok, [_loopback | _]} = Conn.request(conn, Links.dump())
 
-      assert Conn.info(conn).pending == 3
+      assert Conn.info!(conn).pending == 3
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting, :infinity) == List.duplicate({:error, :closed}, 3)
+
+      assert Task.await_many(waiting, :infinity) ==
+               List.duplicate({:error, %Error{reason: :closed}}, 3)
     end
   end
 
@@ -306,24 +311,26 @@ defmodule LinxNative.Conn.ForeignTest do
       conn = open!(:route, datagram: length - 1)
 
       for n <- 1..3 do
-        assert Conn.request(conn, Links.get(1)) == {:error, {:truncated, length}}
+        assert Conn.request(conn, Links.get(1)) == {:error, truncated(length)}
         assert counter(conn, :truncated) == n
       end
 
-      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
-      assert Conn.recv(conn, 0) == {:error, :timeout}
+      assert {:error, %Error{reason: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
+      assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
     test "in a dump is an error of that, and the next dump goes ahead" do
       conn = open!(:route, datagram: 64)
 
       for _ <- 1..3 do
-        assert {:error, {:truncated, length}} = Conn.request(conn, Links.dump())
+        assert {:error, %Error{reason: :truncated, detail: length}} =
+                 Conn.request(conn, Links.dump())
+
         assert length > 64
       end
 
-      assert {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
-      assert Conn.info(conn).pending == 0
+      assert {:error, %Error{reason: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
+      assert Conn.info!(conn).pending == 0
     end
 
     test "of events is told in their place" do
@@ -332,13 +339,13 @@ defmodule LinxNative.Conn.ForeignTest do
       options = [netns: {:pid, container.pid}, groups: [1], datagram: 64]
       conn = open!(:route, options)
       assert Conn.request(conn, Links.create("one")) == {:ok, []}
-      assert {:error, {:truncated, length}} = Conn.recv(conn, @patience)
+      assert {:error, %Error{reason: :truncated, detail: length}} = Conn.recv(conn, @patience)
       assert length > 64
 
       :ok = Conn.active(conn, :once)
       assert Conn.request(conn, Links.delete("one")) == {:ok, []}
-      assert_receive {:netlink_error, ^conn, {:truncated, _length}}, @patience
-      assert %{truncated: 2, foreign: 0} = Conn.info(conn).counters
+      assert_receive {:netlink_error, ^conn, %Error{reason: :truncated}}, @patience
+      assert %{truncated: 2, foreign: 0} = Conn.info!(conn).counters
     end
   end
 
@@ -347,15 +354,16 @@ defmodule LinxNative.Conn.ForeignTest do
       conn = open!(:usersock, accept: :any, active: true, subscriber: self())
       forger = forger!()
 
-      for {bytes, reason} <- @broken do
+      for {bytes, {what, offset}} <- @broken do
         forge!(forger, port_id(conn), bytes)
-        assert_receive {:netlink_error, ^conn, {:malformed, ^reason}}, @patience
+        error = %{malformed(what) | offset: offset}
+        assert_receive {:netlink_error, ^conn, ^error}, @patience
       end
 
       message = %Message{type: 20, body: Attributes.encode([{1, {:u32, 1}}])}
       forge!(forger, port_id(conn), message)
       assert_receive {:netlink, ^conn, [^message], _origin}, @patience
-      assert %{malformed: 5, foreign: 0} = Conn.info(conn).counters
+      assert %{malformed: 5, foreign: 0} = Conn.info!(conn).counters
     end
   end
 end

@@ -7,7 +7,7 @@ defmodule LinxNative.Conn.FuzzTest do
   # Not async: the atoms are those of the whole VM.
   use ExUnit.Case
 
-  alias LinxNative.{Attributes, Message}
+  alias LinxNative.{Attributes, Error, Message}
 
   @moduletag :conn
   @inputs 1_000_000
@@ -88,8 +88,8 @@ defmodule LinxNative.Conn.FuzzTest do
   end
 
   defp outcome({:ok, _}), do: :ok
-  defp outcome({:error, {{:bad_value, _type}, _offset}}), do: :bad_value
-  defp outcome({:error, {reason, _offset}}), do: reason
+  defp outcome({:error, %Error{detail: {:bad_value, _type}}}), do: :bad_value
+  defp outcome({:error, %Error{detail: what}}), do: what
 
   ## What an input is made of
 
@@ -214,14 +214,14 @@ defmodule LinxNative.Conn.FuzzTest do
 
   defp typed?({:ok, attributes}, _input), do: fits?({:nested, @schema}, attributes)
 
-  defp typed?({:error, {{:bad_value, type}, offset}}, input) do
-    type in 0..0x3FFF and error?({:bad_length, offset}, input)
+  defp typed?({:error, %Error{detail: {:bad_value, type}} = error}, input) do
+    type in 0..0x3FFF and error?(%{error | detail: :bad_length}, input)
   end
 
   defp typed?(other, input), do: attributes?(other, input)
 
-  defp error?({reason, offset}, input) do
-    reason in [:short_header, :bad_length, :truncated] and
+  defp error?(%Error{reason: :malformed, detail: what, offset: offset}, input) do
+    what in [:short_header, :bad_length, :truncated] and
       offset in 0..(byte_size(input) - 1)//4
   end
 
@@ -250,7 +250,7 @@ defmodule LinxNative.Conn.FuzzTest do
   # With a schema the same attributes are found, or what is wrong is found earlier.
   defp agree?({:ok, attributes}, {:ok, typed}), do: types(attributes) == types(typed)
   defp agree?({:ok, _attributes}, {:error, _}), do: true
-  defp agree?({:error, {_, at}}, {:error, {_, typed_at}}), do: typed_at <= at
+  defp agree?({:error, error}, {:error, typed}), do: typed.offset <= error.offset
   defp agree?({:error, _}, {:ok, _typed}), do: false
 
   defp types(attributes), do: for({type, _value} <- attributes, do: type)

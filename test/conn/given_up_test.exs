@@ -8,8 +8,7 @@ defmodule LinxNative.Conn.GivenUpTest do
   import LinxNative.Conn.Filter
   import LinxNative.Test.Conns
 
-  alias LinxNative.{Conn, Message}
-  alias LinxNative.Conn.Error
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -37,8 +36,8 @@ defmodule LinxNative.Conn.GivenUpTest do
     Task.async(Conn, :request, [conn, request, [timeout: timeout]])
   end
 
-  defp sent?(conn, count), do: Await.until(fn -> Conn.info(conn).counters.sent == count end)
-  defp pending?(conn, count), do: Await.until(fn -> Conn.info(conn).pending == count end)
+  defp sent?(conn, count), do: Await.until(fn -> Conn.info!(conn).counters.sent == count end)
+  defp pending?(conn, count), do: Await.until(fn -> Conn.info!(conn).pending == count end)
 
   describe "the next dump goes ahead when one is given up" do
     test "as its caller was killed" do
@@ -47,13 +46,13 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert sent?(conn, 1)
       waiting = for _ <- 2..@many, do: begin(conn, Links.dump())
       assert pending?(conn, @many)
-      assert Conn.info(conn).counters.sent == 1
+      assert Conn.info!(conn).counters.sent == 1
       hear!(conn)
-      assert Conn.info(conn).pending == @many
+      assert Conn.info!(conn).pending == @many
 
       Task.shutdown(first, :brutal_kill)
       for answer <- Task.await_many(waiting, :infinity), do: assert({:ok, [_loopback]} = answer)
-      assert %{pending: 0, counters: %{foreign: 0, events: 0}} = Conn.info(conn)
+      assert %{pending: 0, counters: %{foreign: 0, events: 0}} = Conn.info!(conn)
     end
 
     test "as its time is over" do
@@ -62,9 +61,9 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert sent?(conn, 1)
       hear!(conn)
       next = begin(conn, Links.dump())
-      assert Task.await(first, :infinity) == {:error, :timeout}
+      assert {:error, %Error{reason: :timeout}} = Task.await(first, :infinity)
       assert {:ok, [_loopback]} = Task.await(next, :infinity)
-      assert Conn.info(conn).pending == 0
+      assert Conn.info!(conn).pending == 0
     end
 
     test "while nobody wants the events that come meanwhile" do
@@ -88,7 +87,7 @@ defmodule LinxNative.Conn.GivenUpTest do
     end
 
     test "other requests are sent, also those whose flags are a dump's elsewhere", %{conn: conn} do
-      assert {:error, %Error{name: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
+      assert {:error, %Error{reason: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
 
       # NLM_F_EXCL is NLM_F_MATCH, and NLM_F_REPLACE is NLM_F_ROOT.
       for flags <- [[:create], [:create, :excl], [:create, :replace]] do
@@ -97,7 +96,7 @@ defmodule LinxNative.Conn.GivenUpTest do
         do!(conn, Links.delete("one"))
       end
 
-      assert Conn.info(conn).pending == 1
+      assert Conn.info!(conn).pending == 1
     end
 
     test "other dumps are not, also those of one bit", %{conn: conn} do
@@ -107,9 +106,10 @@ defmodule LinxNative.Conn.GivenUpTest do
         end
 
       assert pending?(conn, 3)
-      assert Conn.info(conn).counters.sent == 1
+      assert Conn.info!(conn).counters.sent == 1
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting, :infinity) == [{:error, :closed}, {:error, :closed}]
+      closed = {:error, %Error{reason: :closed}}
+      assert Task.await_many(waiting, :infinity) == [closed, closed]
     end
   end
 
@@ -119,7 +119,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       :ok = :sys.suspend(conn)
 
       for timeout <- [0, @soon], request <- [Links.get(1), Links.dump()] do
-        assert Conn.request(conn, request, timeout: timeout) == {:error, :timeout}
+        assert {:error, %Error{reason: :timeout}} = Conn.request(conn, request, timeout: timeout)
       end
 
       :ok = :sys.resume(conn)

@@ -2,12 +2,13 @@ defmodule LinxNative.Conn.InboxTest do
   use ExUnit.Case, async: true
 
   alias LinxNative.Conn.{Caller, Inbox}
+  alias LinxNative.Error
 
   @moduletag :conn
 
   # The test is the connection, its subscriber and all those who wait. What they are sent is in its mailbox at once.
   @room 10
-  @overrun {:error, :overrun}
+  @overrun {:error, %Error{reason: :overrun}}
 
   describe "without a subscriber" do
     test "nothing is wanted, and what comes is kept" do
@@ -86,9 +87,9 @@ defmodule LinxNative.Conn.InboxTest do
 
     test "is told what went wrong, which counts as one" do
       inbox = @room |> Inbox.new() |> Inbox.activate(self(), 2)
-      {:ok, inbox} = Inbox.put(inbox, {:error, {:truncated, 99}}, 0)
+      {:ok, inbox} = Inbox.put(inbox, {:error, %Error{reason: :truncated, detail: 99}}, 0)
       {:ok, inbox} = Inbox.put(inbox, @overrun, 0)
-      assert received() == [{:error, {:truncated, 99}}, @overrun, :passive]
+      assert received() == [{:error, %Error{reason: :truncated, detail: 99}}, @overrun, :passive]
       refute Inbox.wanted?(inbox)
     end
   end
@@ -239,7 +240,7 @@ defmodule LinxNative.Conn.InboxTest do
       {{:reply, name}, {:ok, [number], %{port_id: 0}}} -> [{name, number} | received()]
       {{:reply, name}, error} -> [{name, error} | received()]
       {:netlink, ^test, [number], %{port_id: 0}} -> [number | received()]
-      {:netlink_error, ^test, reason} -> [{:error, reason} | received()]
+      {:netlink_error, ^test, error} -> [{:error, error} | received()]
       {:netlink_passive, ^test} -> [:passive | received()]
     after
       0 -> []

@@ -7,7 +7,7 @@ defmodule LinxNative.Conn.LifetimeTest do
 
   import ExUnit.CaptureLog
 
-  alias LinxNative.{Conn, Message}
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Conn.{Filter, Inbox}
   alias LinxNative.Test.{Kills, Links}
 
@@ -23,6 +23,8 @@ defmodule LinxNative.Conn.LifetimeTest do
     {:ok, _links} = Conn.request(conn, Links.dump())
     Conn.close(conn)
   end
+
+  defp failure({:error, %Error{stage: stage, reason: reason}}), do: {stage, reason}
 
   describe "the descriptor" do
     test "is a socket that programs do not inherit, until it is closed" do
@@ -114,7 +116,7 @@ defmodule LinxNative.Conn.LifetimeTest do
         {:ok, conn} = Conn.start_link(:route, netns: {:path, path}, groups: [1])
         if rem(n, 4) == 0, do: {:ok, [_ | _]} = Conn.request(conn, Links.dump())
         if rem(n, 4) == 1, do: :ok = Conn.active(conn, true)
-        if rem(n, 4) == 2, do: {:error, :timeout} = Conn.recv(conn, 0)
+        if rem(n, 4) == 2, do: {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
         :ok = Conn.close(conn)
       end
 
@@ -151,7 +153,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       IO.puts("\n#{@kills} callers killed in #{begun} steps, seed #{inspect(@seed)}")
 
       # Of those that were killed nothing waits any more, and others are answered.
-      assert Await.until(fn -> Conn.info(shared).pending == 0 end)
+      assert Await.until(fn -> Conn.info!(shared).pending == 0 end)
       assert {:ok, [_lo, _peer]} = Conn.request(shared, Links.dump())
       Conn.close(shared)
       assert descriptors?(before)
@@ -180,10 +182,10 @@ defmodule LinxNative.Conn.LifetimeTest do
 
     test "says at which stage", %{failing: failing} do
       for {options, reason} <- failing do
-        assert {options, Conn.start_link(:route, options)} == {options, {:error, reason}}
+        assert {options, failure(Conn.start_link(:route, options))} == {options, reason}
       end
 
-      assert Conn.start_link(31) == {:error, {:socket, :eprotonosupport}}
+      assert failure(Conn.start_link(31)) == {:socket, :eprotonosupport}
     end
 
     test "leaves nothing", %{failing: failing} do
@@ -206,8 +208,8 @@ defmodule LinxNative.Conn.LifetimeTest do
               end)
 
             test = self()
-            answer = {:error, reason}
-            assert {^answer, [links: [^test], messages: []]} = Task.await(caller, :infinity)
+            assert {answer, [links: [^test], messages: []]} = Task.await(caller, :infinity)
+            assert failure(answer) == reason
           end
         end)
 
@@ -217,12 +219,12 @@ defmodule LinxNative.Conn.LifetimeTest do
     test "does not give a name away" do
       for _ <- 1..2 do
         options = [netns: {:path, "/no"}, name: __MODULE__]
-        assert Conn.start_link(:route, options) == {:error, {:open, :enoent}}
+        assert failure(Conn.start_link(:route, options)) == {:open, :enoent}
       end
 
       {:ok, conn} = Conn.start_link(:route, name: __MODULE__)
       assert Conn.start_link(:route, name: __MODULE__) == {:error, {:already_started, conn}}
-      assert %{port_id: _} = Conn.info(__MODULE__)
+      assert %{port_id: _} = Conn.info!(__MODULE__)
       Conn.close(__MODULE__)
     end
 
@@ -232,8 +234,8 @@ defmodule LinxNative.Conn.LifetimeTest do
       options = [netns: {:path, "/proc/self/ns/net"}]
       start = &Vm.call(vm, Descriptors, :with_only, [&1, Conn, :start_link, [:route, options]])
 
-      assert start.(0) == {:error, {:open, :emfile}}
-      assert start.(1) == {:error, {:socket, :emfile}}
+      assert failure(start.(0)) == {:open, :emfile}
+      assert failure(start.(1)) == {:socket, :emfile}
       assert {:ok, _} = start.(2)
       assert Vm.call(vm, Machine, :changes, [before]) == []
     end
@@ -245,9 +247,9 @@ defmodule LinxNative.Conn.LifetimeTest do
       before = settled(vm)
       start = &Vm.call(vm, Conn, :start_link, [:route, &1])
 
-      assert start.(netns: {:path, "/proc/self/ns/net"}) == {:error, {:setns, :eperm}}
-      assert start.(netns: {:pid, 1}) == {:error, {:open, :eacces}}
-      assert start.(listen_all_nsid: true) == {:error, {:listen_all_nsid, :eperm}}
+      assert failure(start.(netns: {:path, "/proc/self/ns/net"})) == {:setns, :eperm}
+      assert failure(start.(netns: {:pid, 1})) == {:open, :eacces}
+      assert failure(start.(listen_all_nsid: true)) == {:listen_all_nsid, :eperm}
       assert Vm.call(vm, Machine, :changes, [before]) == []
     end
   end
@@ -260,10 +262,10 @@ defmodule LinxNative.Conn.LifetimeTest do
 
     test "its first refusal says why" do
       assert first(Links.get(0x7FFF_FFFF)) ==
-               {:error, %Conn.Error{name: :enodev, errno: 19}}
+               {:error, Error.from_errno(:request, 19)}
 
       # In the kernel's own words.
-      assert {:error, %Conn.Error{name: :einval, text: text}} =
+      assert {:error, %Error{reason: :einval, text: text}} =
                first(%{Links.dump() | body: <<0, 0, 1::native-16, 0::96>>})
 
       assert text =~ "Invalid values"
@@ -306,18 +308,19 @@ defmodule LinxNative.Conn.LifetimeTest do
         Process.exit(first, :kill)
         assert Await.until(fn -> Process.whereis(__MODULE__) not in [first, nil] end)
         assert {:ok, [_marker]} = Conn.request(__MODULE__, Links.get("marker"))
-        assert %{groups: [1]} = Conn.info(__MODULE__)
+        assert %{groups: [1]} = Conn.info!(__MODULE__)
       end
 
       :ok = Supervisor.stop(supervisor)
-      assert Conn.info(__MODULE__) == {:error, :closed}
+      assert {:error, %Error{reason: :closed}} = Conn.info(__MODULE__)
     end
 
     test "is told why it does not start" do
       child = {Conn, {:route, netns: {:path, "/no"}}}
       Process.flag(:trap_exit, true)
 
-      assert {:error, {:shutdown, {:failed_to_start_child, {Conn, :route}, {:open, :enoent}}}} =
+      assert {:error,
+              {:shutdown, {:failed_to_start_child, _id, %Error{stage: :open, reason: :enoent}}}} =
                Supervisor.start_link([child], strategy: :one_for_one)
     end
   end
@@ -328,7 +331,9 @@ defmodule LinxNative.Conn.LifetimeTest do
       waiting = for _ <- 1..3, do: Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 3 end)
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting, :infinity) == List.duplicate({:error, :closed}, 3)
+
+      assert Task.await_many(waiting, :infinity) ==
+               List.duplicate({:error, %Error{reason: :closed}}, 3)
     end
 
     test "ends those who wait for an answer" do
@@ -341,9 +346,11 @@ defmodule LinxNative.Conn.LifetimeTest do
       options = [ack: false, timeout: :infinity]
       waiting = for request <- requests, do: Task.async(Conn, :request, [conn, request, options])
 
-      assert Await.until(fn -> match?(%{pending: 4, counters: %{sent: 3}}, Conn.info(conn)) end)
+      assert Await.until(fn -> match?(%{pending: 4, counters: %{sent: 3}}, Conn.info!(conn)) end)
       :ok = Conn.close(conn)
-      assert Task.await_many(waiting, :infinity) == List.duplicate({:error, :closed}, 4)
+
+      assert Task.await_many(waiting, :infinity) ==
+               List.duplicate({:error, %Error{reason: :closed}}, 4)
     end
 
     test "ends those who wait also when it is the connection that is killed" do
@@ -351,7 +358,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       waiting = Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 1 end)
       Process.exit(conn, :kill)
-      assert Task.await(waiting, :infinity) == {:error, :closed}
+      assert {:error, %Error{reason: :closed}} = Task.await(waiting, :infinity)
       Process.exit(starter, :kill)
     end
 
@@ -375,7 +382,7 @@ defmodule LinxNative.Conn.LifetimeTest do
             &Conn.netns/1,
             &Conn.info/1
           ] do
-        assert call.(conn) == {:error, :closed}
+        assert {:error, %Error{reason: :closed}} = call.(conn)
       end
     end
 

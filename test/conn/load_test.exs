@@ -5,8 +5,8 @@ defmodule LinxNative.Conn.LoadTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.{Conn, Message}
-  alias LinxNative.Conn.{Error, Inbox}
+  alias LinxNative.{Conn, Error, Message}
+  alias LinxNative.Conn.Inbox
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -60,7 +60,7 @@ defmodule LinxNative.Conn.LoadTest do
     end)
     |> Task.await_many(:infinity)
 
-    assert %{pending: 0, counters: counters} = Conn.info(conn)
+    assert %{pending: 0, counters: counters} = Conn.info!(conn)
     assert %{requests: @requests, sent: @requests, events: 0, late: 0, foreign: 0} = counters
   end
 
@@ -74,7 +74,7 @@ defmodule LinxNative.Conn.LoadTest do
               {name, request, check} = call(n, known)
 
               case Conn.request(conn, request, timeout: rem(n, 2)) do
-                {:error, :timeout} ->
+                {:error, %Error{reason: :timeout}} ->
                   timeouts + 1
 
                 answer ->
@@ -91,7 +91,7 @@ defmodule LinxNative.Conn.LoadTest do
     IO.puts("\n#{timeouts} of #{div(@requests, 5)} hasty requests were given up")
 
     assert nothing_pending?(conn)
-    assert %{counters: %{events: 0}} = Conn.info(conn)
+    assert %{counters: %{events: 0}} = Conn.info!(conn)
   end
 
   test "callers that are killed take nobody's answer", %{conn: conn, known: known} do
@@ -121,20 +121,20 @@ defmodule LinxNative.Conn.LoadTest do
     IO.puts("\n#{@killed} callers killed, seed #{@seed}")
 
     assert nothing_pending?(conn)
-    assert %{counters: %{events: 0}} = Conn.info(conn)
+    assert %{counters: %{events: 0}} = Conn.info!(conn)
     assert {:ok, _links} = Conn.request(conn, Links.dump())
   end
 
   test "of callers that are killed nothing waits any more", %{conn: conn} do
     {:ok, silent} = Conn.start_link(:usersock, accept: :any)
     {:ok, asking} = Conn.start_link(:usersock, accept: :any)
-    to = Conn.info(silent).port_id
+    to = Conn.info!(silent).port_id
     request = %Message{type: 20}
     options = [to: to, timeout: :infinity]
 
     callers = for _ <- 1..@callers, do: spawn(fn -> Conn.request(asking, request, options) end)
 
-    assert Await.until(fn -> Conn.info(asking).pending == @callers end)
+    assert Await.until(fn -> Conn.info!(asking).pending == @callers end)
     for caller <- callers, do: Process.exit(caller, :kill)
     assert nothing_pending?(asking)
     for conn <- [silent, asking], do: Conn.close(conn)
@@ -198,7 +198,7 @@ defmodule LinxNative.Conn.LoadTest do
 
   defp addresses?(_other, _addresses), do: false
 
-  defp missing?({:error, %Error{name: :enodev}}), do: true
+  defp missing?({:error, %Error{reason: :enodev}}), do: true
   defp missing?(_other), do: false
 
   # Those whose answers all have to be right whatever others do.
@@ -214,7 +214,7 @@ defmodule LinxNative.Conn.LoadTest do
     end
   end
 
-  defp nothing_pending?(conn), do: Await.until(fn -> Conn.info(conn).pending == 0 end)
+  defp nothing_pending?(conn), do: Await.until(fn -> Conn.info!(conn).pending == 0 end)
 
   defp waiting(conn),
     do: conn |> :sys.get_state() |> Map.fetch!(:inbox) |> Inbox.waiting() |> length()

@@ -1,7 +1,7 @@
 defmodule LinxNative.MessageTest do
   use ExUnit.Case, async: true
 
-  alias LinxNative.{Alignment, Message}
+  alias LinxNative.{Alignment, Error, Message}
 
   @moduletag :conn
 
@@ -31,6 +31,10 @@ defmodule LinxNative.MessageTest do
   ]
 
   doctest Message
+
+  defp malformed(what, offset) do
+    {:error, %Error{reason: :malformed, detail: what, offset: offset}}
+  end
 
   describe "encode" do
     test "a header in native order, then the body" do
@@ -114,29 +118,29 @@ defmodule LinxNative.MessageTest do
 
     test "short_header: fewer bytes than a header, at its offset" do
       for size <- 1..15, left = String.duplicate("x", size) do
-        assert Message.decode(left) == {:error, {:short_header, 0}}
+        assert Message.decode(left) == malformed(:short_header, 0)
 
         after_one = Message.encode(%Message{body: "1"}) <> left
-        assert Message.decode(after_one) == {:error, {:short_header, 20}}
+        assert Message.decode(after_one) == malformed(:short_header, 20)
       end
     end
 
     test "bad_length: below that of a header, at its offset" do
       for length <- [0, 1, 15] do
         bad = <<length::native-32, 0::96>>
-        assert Message.decode(bad) == {:error, {:bad_length, 0}}
+        assert Message.decode(bad) == malformed(:bad_length, 0)
 
         after_two = String.duplicate(Message.encode(%Message{body: "1234"}), 2) <> bad
-        assert Message.decode(after_two) == {:error, {:bad_length, 40}}
+        assert Message.decode(after_two) == malformed(:bad_length, 40)
       end
     end
 
     test "truncated: beyond the end, at its offset" do
       for length <- [17, 18, 0x7FFF_FFFF, 0x8000_0000, @max32] do
         bad = <<length::native-32, 0::96>>
-        assert Message.decode(bad) == {:error, {:truncated, 0}}
+        assert Message.decode(bad) == malformed(:truncated, 0)
         after_one = Message.encode(%Message{}) <> bad
-        assert Message.decode(after_one) == {:error, {:truncated, 16}}
+        assert Message.decode(after_one) == malformed(:truncated, 16)
       end
     end
 
@@ -191,16 +195,27 @@ defmodule LinxNative.MessageTest do
 
     test "another sequence, which is told first" do
       request = %Message{sequence: 1, port_id: 5}
-      assert Message.validate(request, %{request | sequence: 2}) == {:error, :sequence}
-      assert Message.validate(request, %{request | sequence: 0}) == {:error, :sequence}
-      assert Message.validate(request, %Message{}) == {:error, :sequence}
-      assert Message.validate(%{request | sequence: 0}, request) == {:error, :sequence}
+
+      assert {:error, %Error{reason: :sequence}} =
+               Message.validate(request, %{request | sequence: 2})
+
+      assert {:error, %Error{reason: :sequence}} =
+               Message.validate(request, %{request | sequence: 0})
+
+      assert {:error, %Error{reason: :sequence}} = Message.validate(request, %Message{})
+
+      assert {:error, %Error{reason: :sequence}} =
+               Message.validate(%{request | sequence: 0}, request)
     end
 
     test "another port id" do
       request = %Message{sequence: 1, port_id: 5}
-      assert Message.validate(request, %{request | port_id: 6}) == {:error, :port_id}
-      assert Message.validate(request, %{request | port_id: 0}) == {:error, :port_id}
+
+      assert {:error, %Error{reason: :port_id}} =
+               Message.validate(request, %{request | port_id: 6})
+
+      assert {:error, %Error{reason: :port_id}} =
+               Message.validate(request, %{request | port_id: 0})
     end
 
     test "any port id when the request left it to the kernel" do

@@ -5,7 +5,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.{Conn, Message}
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -96,7 +96,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
 
       for one <- [conn, of_conn, socket, of_socket], do: assert(LinxNative.netns_id(one) == id)
       assert Conn.netns(conn) == id
-      assert {:ok, Conn.info(conn).netns} == id
+      assert {:ok, Conn.info!(conn).netns} == id
     end
 
     test "by the name that ip-netns(8) gave it" do
@@ -118,8 +118,8 @@ defmodule LinxNative.Conn.NetnsIdTest do
       conn = conn!(netns: {:pid, container.pid})
       socket = socket!(path)
       Container.stop(container)
-      assert LinxNative.netns_id({:path, path}) == {:error, :enoent}
-      assert LinxNative.netns_id({:pid, container.pid}) == {:error, :enoent}
+      assert {:error, %Error{reason: :enoent}} = LinxNative.netns_id({:path, path})
+      assert {:error, %Error{reason: :enoent}} = LinxNative.netns_id({:pid, container.pid})
 
       {:ok, fd} = Conn.descriptor(conn)
       for one <- [conn, fd, socket], do: assert(LinxNative.netns_id(one) == id)
@@ -140,42 +140,50 @@ defmodule LinxNative.Conn.NetnsIdTest do
 
   describe "errors:" do
     test "a descriptor that is not open, or no socket" do
-      for fd <- [-1, 0x7FFF_FFFF], do: assert(LinxNative.netns_id(fd) == {:error, :ebadf})
+      for fd <- [-1, 0x7FFF_FFFF],
+          do: assert({:error, %Error{reason: :ebadf}} = LinxNative.netns_id(fd))
+
       for path <- [@own, "/etc/passwd", "/dev/null"], do: with_file(path, &no_socket!/1)
     end
 
     # The number of the ioctl(2) means something else to other files.
-    defp no_socket!(fd), do: assert(LinxNative.netns_id(fd) == {:error, :enotsock})
+    defp no_socket!(fd), do: assert({:error, %Error{reason: :enotsock}} = LinxNative.netns_id(fd))
 
     test "a file that is not there" do
       for name <- [path: "/nowhere", path: "", pid: 0x7FFF_FFFF] do
-        assert {name, LinxNative.netns_id(name)} == {name, {:error, :enoent}}
+        assert {^name, {:error, %Error{reason: :enoent}}} = {name, LinxNative.netns_id(name)}
       end
     end
 
     test "a file of something else, or no descriptor of one" do
       for path <- ["/etc/hostname", "/proc/self/ns/mnt", "/dev/null", "/", @own <> "\0"] do
-        assert {path, LinxNative.netns_id({:path, path})} == {path, {:error, :einval}}
+        assert {^path, {:error, %Error{reason: :einval}}} =
+                 {path, LinxNative.netns_id({:path, path})}
       end
 
       for path <- ["/etc/hostname", "/proc/self/ns/mnt", "/dev/null"] do
-        with_file(path, &assert(LinxNative.netns_id({:fd, &1}) == {:error, :einval}))
+        with_file(
+          path,
+          &assert({:error, %Error{reason: :einval}} = LinxNative.netns_id({:fd, &1}))
+        )
       end
 
       {:ok, of_conn} = Conn.descriptor(conn!([]))
-      assert LinxNative.netns_id({:fd, of_conn}) == {:error, :einval}
-      for fd <- [-1, 0x7FFF_FFFF], do: assert(LinxNative.netns_id({:fd, fd}) == {:error, :ebadf})
+      assert {:error, %Error{reason: :einval}} = LinxNative.netns_id({:fd, of_conn})
+
+      for fd <- [-1, 0x7FFF_FFFF],
+          do: assert({:error, %Error{reason: :ebadf}} = LinxNative.netns_id({:fd, fd}))
     end
 
     test "a connection or a socket that is closed" do
       conn = conn!([])
       :ok = Conn.close(conn)
-      assert LinxNative.netns_id(conn) == {:error, :closed}
-      assert LinxNative.netns_id(:nobody_has_this_name) == {:error, :closed}
+      assert {:error, %Error{reason: :closed}} = LinxNative.netns_id(conn)
+      assert {:error, %Error{reason: :closed}} = LinxNative.netns_id(:nobody_has_this_name)
 
       {:ok, socket} = :socket.open(:inet, :dgram)
       :ok = :socket.close(socket)
-      assert LinxNative.netns_id(socket) == {:error, :closed}
+      assert {:error, %Error{reason: :closed}} = LinxNative.netns_id(socket)
     end
 
     @tag :machine_root
@@ -192,7 +200,8 @@ defmodule LinxNative.Conn.NetnsIdTest do
         )
 
       # To look at its file is permitted.
-      assert answers == {{:error, :eperm}, stat(@own), :ok}
+      assert {{:error, %Error{reason: :eperm}}, own, :ok} = answers
+      assert own == stat(@own)
     end
 
     test "what has no namespace raises" do

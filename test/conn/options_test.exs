@@ -8,7 +8,7 @@ defmodule LinxNative.Conn.OptionsTest do
   import LinxNative.Conn.Filter, only: [load_length: 0, return: 1]
   import LinxNative.Test.Conns, only: [open!: 1, open!: 2]
 
-  alias LinxNative.{Conn, Message}
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Test.Links
 
   @moduletag :conn
@@ -29,7 +29,7 @@ defmodule LinxNative.Conn.OptionsTest do
   defp all_raise!(conn, calls) do
     for call <- calls, do: raises!(fn -> call.(conn) end)
     assert {:ok, [_loopback]} = Conn.request(conn, Links.get(1))
-    assert %{pending: 0, counters: %{requests: 1, sent: 1, events: 0}} = Conn.info(conn)
+    assert %{pending: 0, counters: %{requests: 1, sent: 1, events: 0}} = Conn.info!(conn)
   end
 
   describe "a wrong argument raises in the caller, and the connection goes on:" do
@@ -190,14 +190,18 @@ defmodule LinxNative.Conn.OptionsTest do
             {:route, [groups: [1, 99]], {{:group, 99}, :einval}},
             {:route, [groups: [0x7FFF_FFFF]], {{:group, 0x7FFF_FFFF}, :einval}}
           ] do
-        assert {reason, Conn.start_link(protocol, options)} == {reason, {:error, reason}}
+        assert {:error, %Error{} = error} = Conn.start_link(protocol, options)
+        assert {error.stage, error.reason} == reason
       end
     end
 
     test "fails without an exit signal, and leaves no descriptor" do
       Process.flag(:trap_exit, true)
       before = Machine.descriptors()
-      assert {:error, {{:group, 99}, :einval}} = Conn.start_link(:route, groups: [99])
+
+      assert {:error, %Error{stage: {:group, 99}, reason: :einval}} =
+               Conn.start_link(:route, groups: [99])
+
       assert Machine.descriptors() == before
       # It comes with the answer, if at all.
       refute_received {:EXIT, _pid, _reason}
@@ -209,7 +213,7 @@ defmodule LinxNative.Conn.OptionsTest do
       assert {:ok, [_loopback]} = Conn.request(__MODULE__, Links.get(1))
       assert LinxNative.netns_id(__MODULE__) == LinxNative.netns_id(:host)
       assert Conn.close(__MODULE__) == :ok
-      assert Conn.info(__MODULE__) == {:error, :closed}
+      assert {:error, %Error{reason: :closed}} = Conn.info(__MODULE__)
     end
 
     test "has a child specification, with the name as its id" do
@@ -220,7 +224,7 @@ defmodule LinxNative.Conn.OptionsTest do
       {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
       assert {:ok, [_loopback]} = Conn.request(__MODULE__, Links.get(1))
       :ok = Supervisor.stop(supervisor)
-      assert Conn.info(__MODULE__) == {:error, :closed}
+      assert {:error, %Error{reason: :closed}} = Conn.info(__MODULE__)
     end
   end
 
@@ -233,13 +237,15 @@ defmodule LinxNative.Conn.OptionsTest do
                  Conn.request(conn, Links.get(1), timeout: timeout, ack: ack, to: 0)
       end
 
-      assert Conn.request(conn, Links.get(1), to: @max32) == {:error, :econnrefused}
+      assert {:error, %Error{reason: :econnrefused}} =
+               Conn.request(conn, Links.get(1), to: @max32)
+
       assert {:ok, _} = Conn.request(conn, %{Links.get(1) | sequence: @max32, port_id: @max32})
     end
 
     test "send/3" do
       {conn, other} = {open!(:usersock), open!(:usersock, accept: :any)}
-      %{port_id: to} = Conn.info(other)
+      %{port_id: to} = Conn.info!(other)
 
       for n <- [1, @max32] do
         message = %Message{type: 0xFFFF, flags: 0xFFFF, sequence: n, port_id: n}
@@ -247,7 +253,7 @@ defmodule LinxNative.Conn.OptionsTest do
         assert {:ok, [^message], _origin} = Conn.recv(other, @max32)
       end
 
-      assert Conn.send(conn, %Message{}, to: @max32) == {:error, :econnrefused}
+      assert {:error, %Error{reason: :econnrefused}} = Conn.send(conn, %Message{}, to: @max32)
     end
 
     test "active/2" do
@@ -258,14 +264,14 @@ defmodule LinxNative.Conn.OptionsTest do
     test "join_group/2" do
       conn = open!(:usersock)
       for group <- [1, 32], do: assert(Conn.join_group(conn, group) == :ok)
-      assert Conn.info(conn).groups == [1, 32]
+      assert Conn.info!(conn).groups == [1, 32]
 
       for group <- [33, 0x7FFF_FFFF],
-          do: assert(Conn.join_group(conn, group) == {:error, :einval})
+          do: assert({:error, %Error{reason: :einval}} = Conn.join_group(conn, group))
 
-      assert Conn.leave_group(conn, 0x7FFF_FFFF) == {:error, :einval}
+      assert {:error, %Error{reason: :einval}} = Conn.leave_group(conn, 0x7FFF_FFFF)
       for group <- [1, 32], do: assert(Conn.leave_group(conn, group) == :ok)
-      assert Conn.info(conn).groups == []
+      assert Conn.info!(conn).groups == []
     end
 
     test "set_option/3 of a buffer" do

@@ -7,8 +7,8 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
 
   import LinxNative.Test.Requests
 
-  alias LinxNative.Attributes
-  alias LinxNative.Conn.{Error, Requests}
+  alias LinxNative.{Attributes, Error}
+  alias LinxNative.Conn.{Outcome, Requests}
 
   @moduletag :conn
 
@@ -162,13 +162,13 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
   describe "an error" do
     test "has the kernel's number and its name" do
       assert outcome(<<-@eperm::native-signed-32, 0::128>>) ==
-               {:error, %Error{name: :eperm, errno: @eperm}}
+               {:error, Error.from_errno(:request, @eperm)}
     end
 
     test "is told without the messages before it" do
       requests = new() |> add(:a) |> send_all() |> taken([message(@newlink, 1, "x")])
       message = message(@error, 1, <<-@eperm::native-signed-32, 0::128>>)
-      assert {{:ended, 1, _, {:error, %Error{name: :eperm}}}, _} = take(requests, message)
+      assert {{:ended, 1, _, {:error, %Error{reason: :eperm}}}, _} = take(requests, message)
     end
 
     test "may come at the end of a dump" do
@@ -176,7 +176,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       body = <<-@eperm::native-signed-32>> <> Attributes.encode([{@text, {:string, "no"}}])
       done = message(@done, 1, body, [:multi, :ack_tlvs])
 
-      assert {{:ended, 1, _, {:error, %Error{name: :eperm, text: "no"}}}, _} =
+      assert {{:ended, 1, _, {:error, %Error{reason: :eperm, text: "no"}}}, _} =
                take(requests, done)
     end
 
@@ -187,7 +187,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       assert outcome(
                <<-@eperm::native-signed-32>> <> request <> said(),
                [:capped, :ack_tlvs]
-             ) == {:error, said(%Error{name: :eperm, errno: @eperm})}
+             ) == {:error, said(Error.from_errno(:request, @eperm))}
     end
 
     test "has what the kernel says besides, after the whole request when it is not capped" do
@@ -196,7 +196,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
         request = <<length::native-32, 0::96, 0::size((padded - 16) * 8)>>
 
         assert outcome(<<-@eperm::native-signed-32>> <> request <> said(), [:ack_tlvs]) ==
-                 {:error, said(%Error{name: :eperm, errno: @eperm})}
+                 {:error, said(Error.from_errno(:request, @eperm))}
       end
     end
 
@@ -205,12 +205,12 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
 
       for flags <- [[], [:capped]] do
         assert outcome(<<-@eperm::native-signed-32>> <> request <> said(), flags) ==
-                 {:error, %Error{name: :eperm, errno: @eperm}}
+                 {:error, Error.from_errno(:request, @eperm)}
       end
     end
 
     test "is what it is when what the kernel says besides is malformed" do
-      plain = {:error, %Error{name: :eperm, errno: @eperm}}
+      plain = {:error, Error.from_errno(:request, @eperm)}
       request = <<16::native-32, 0::96>>
 
       for rest <- [
@@ -233,15 +233,18 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       for type <- [@error, @done], body <- [<<1>>, <<0, 0, 0>>, <<1::native-32>>] do
         requests = new() |> add(:a) |> send_all()
         {{:ended, 1, _, result}, _requests} = take(requests, message(type, 1, body))
-        assert result == {:error, {:malformed, {:no_outcome, 0}}}
+        assert result == {:error, %Error{reason: :malformed, detail: :no_outcome, offset: 0}}
       end
 
-      assert outcome(<<>>) == {:error, {:malformed, {:no_outcome, 0}}}
+      assert outcome(<<>>) == {:error, %Error{reason: :malformed, detail: :no_outcome, offset: 0}}
     end
 
     test "is an overrun when the kernel says that data was lost" do
       requests = new() |> add(:a) |> send_all()
-      assert {{:ended, 1, _, {:error, :overrun}}, requests} = take(requests, message(@overrun, 1))
+
+      assert {{:ended, 1, _, {:error, %Error{reason: :overrun}}}, requests} =
+               take(requests, message(@overrun, 1))
+
       assert Requests.all(requests) == []
     end
 
@@ -251,8 +254,10 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
         requests = new() |> add(:a, dump?: true) |> send_all()
         requests = taken(requests, for(n <- 1..3, do: message(@newlink, 1, "x", flags.(n))))
         done = message(@done, 1, <<0::32>>, flags.(4))
-        assert {at, {{:ended, 1, _, result}, _}} = {at, take(requests, done)}
-        assert {at, result} == {at, {:error, :dump_interrupted}}
+        assert {^at, {{:ended, 1, _, result}, _}} = {at, take(requests, done)}
+        assert {^at, {:error, %Error{reason: :dump_interrupted} = error}} = {at, result}
+        # What had come is not lost.
+        assert length(error.messages) == 3
       end
     end
 
@@ -260,7 +265,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       requests = new() |> add(:a, dump?: true) |> send_all()
       requests = taken(requests, [message(@newlink, 1, "x", [:multi, :dump_intr])])
       done = message(@done, 1, <<-@eperm::native-signed-32>>, [:multi])
-      assert {{:ended, 1, _, {:error, %Error{name: :eperm}}}, _} = take(requests, done)
+      assert {{:ended, 1, _, {:error, %Error{reason: :eperm}}}, _} = take(requests, done)
     end
   end
 
@@ -281,7 +286,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
     end
   end
 
-  defp outcome(body, flags \\ []), do: Error.outcome(message(@error, 1, body, flags), :error)
+  defp outcome(body, flags \\ []), do: Outcome.read(message(@error, 1, body, flags), :error)
 
   defp said do
     Attributes.encode([

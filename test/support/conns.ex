@@ -26,7 +26,7 @@ defmodule LinxNative.Test.Conns do
   @doc """
   The number of its port.
   """
-  def port_id(conn), do: Conn.info(conn).port_id
+  def port_id(conn), do: Conn.info!(conn).port_id
 
   @doc """
   Makes a request that has no answer but its acknowledgement.

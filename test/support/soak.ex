@@ -3,7 +3,7 @@ defmodule LinxNative.Test.Soak do
   Calls of every kind, each undone again, from many processes. To be used in a peer.
   """
 
-  alias LinxNative.{Conn, Message}
+  alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Test.Implementation
 
   @netlink Linx.Netlink.Socket.Native
@@ -75,9 +75,9 @@ defmodule LinxNative.Test.Soak do
     dump = %Message{type: @getlink, flags: Message.flags([:dump]), body: <<0::128>>}
     {:ok, [_ | _]} = Conn.request(conn, dump)
     nothing = %Message{type: @getlink, body: <<0::32, 0x7FFFFFFF::native-32, 0::64>>}
-    {:error, %Conn.Error{name: :enodev}} = Conn.request(conn, nothing)
+    {:error, %Error{reason: :enodev}} = Conn.request(conn, nothing)
     :ok = Conn.join_group(conn, 1)
-    {:error, :timeout} = Conn.recv(conn, 0)
+    {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     :ok = Conn.close(conn)
   end
 

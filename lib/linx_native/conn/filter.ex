@@ -76,6 +76,16 @@ defmodule LinxNative.Conn.Filter do
           | :no_return
           | :unwritten_memory
 
+  @typedoc """
+  Why the kernel would refuse a program.
+
+    * `:empty`, `:too_long` - it has no instruction, or more than 4096
+    * `{index, reason}` - it would refuse the instruction at `index`, which counts from 0
+  """
+  @type refusal :: :empty | :too_long | {index :: 0..4095, reason}
+
+  alias LinxNative.Error
+
   @max_instructions 4096
   @max_k 0xFFFF_FFFF
   @memory_cells 16
@@ -133,15 +143,10 @@ defmodule LinxNative.Conn.Filter do
 
   ## Errors
 
-    * `{:error, :empty}`, `{:error, :too_long}` - no instruction, more than 4096
-    * `{:error, {index, reason}}` - the kernel would refuse the instruction at `index`, which
-      counts from 0; see `t:reason/0`. `:no_return` and `:unwritten_memory` are looked for when
-      nothing else is wrong, in this order.
+  A `LinxNative.Error` with the reason `:filter`, and a `t:refusal/0` as its `detail`. `:no_return` and
+  `:unwritten_memory` are looked for when nothing else is wrong, in this order.
   """
-  @spec assemble([instruction]) ::
-          {:ok, binary} | {:error, {index :: 0..4095, reason}} | {:error, :empty | :too_long}
-  def assemble([]), do: {:error, :empty}
-
+  @spec assemble([instruction]) :: {:ok, binary} | {:error, Error.t()}
   def assemble(instructions) when is_list(instructions) do
     count = length(instructions)
 
@@ -150,9 +155,12 @@ defmodule LinxNative.Conn.Filter do
          :ok <- check_last(instructions, count),
          :ok <- check_memory(instructions, 0, 0, %{}) do
       {:ok, for(instruction <- instructions, into: <<>>, do: bytes(instruction))}
+    else
+      {:error, refusal} -> {:error, %Error{reason: :filter, detail: refusal}}
     end
   end
 
+  defp check_count(0), do: {:error, :empty}
   defp check_count(count) when count > @max_instructions, do: {:error, :too_long}
   defp check_count(_count), do: :ok
 

@@ -9,6 +9,7 @@ defmodule LinxNative.Conn.Inbox do
   """
 
   alias LinxNative.Conn.Caller
+  alias LinxNative.Error
 
   @enforce_keys [:room]
   defstruct [
@@ -25,7 +26,8 @@ defmodule LinxNative.Conn.Inbox do
   """
   @type active :: boolean | :once | 1..32_767
 
-  @type item :: {:messages, [LinxNative.Message.t()], LinxNative.Conn.origin()} | {:error, term}
+  @type item ::
+          {:messages, [LinxNative.Message.t()], LinxNative.Conn.origin()} | {:error, Error.t()}
 
   @opaque t :: %__MODULE__{}
 
@@ -56,7 +58,7 @@ defmodule LinxNative.Conn.Inbox do
       wanted?(inbox) ->
         {:ok, deliver(inbox, item)}
 
-      item == {:error, :overrun} ->
+      match?({:error, %Error{reason: :overrun}}, item) ->
         {:ok, gap(inbox)}
 
       inbox.size + size <= inbox.room ->
@@ -92,9 +94,9 @@ defmodule LinxNative.Conn.Inbox do
 
   # It is told once, where the gap is, so that any number of them takes no room.
   defp gap(inbox) do
-    if :queue.peek_r(inbox.kept) == {:value, {{:error, :overrun}, 0}},
+    if match?({:value, {{:error, %Error{reason: :overrun}}, 0}}, :queue.peek_r(inbox.kept)),
       do: inbox,
-      else: keep(inbox, {:error, :overrun}, 0)
+      else: keep(inbox, {:error, %Error{reason: :overrun}}, 0)
   end
 
   defp keep(inbox, item, size) do
@@ -123,10 +125,10 @@ defmodule LinxNative.Conn.Inbox do
   end
 
   defp reply({:messages, messages, origin}), do: {:ok, messages, origin}
-  defp reply({:error, reason}), do: {:error, reason}
+  defp reply({:error, error}), do: {:error, error}
 
   defp message({:messages, messages, origin}), do: {:netlink, self(), messages, origin}
-  defp message({:error, reason}), do: {:netlink_error, self(), reason}
+  defp message({:error, error}), do: {:netlink_error, self(), error}
 
   defp count(%{active: true} = inbox), do: inbox
   defp count(%{active: :once} = inbox), do: %{inbox | active: false}

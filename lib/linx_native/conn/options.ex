@@ -141,7 +141,7 @@ defmodule LinxNative.Conn.Options do
   defp assemble!(filter) do
     case Filter.assemble(filter) do
       {:ok, program} -> program
-      {:error, reason} -> raise ArgumentError, "the filter is refused: #{inspect(reason)}"
+      {:error, error} -> raise ArgumentError, "the option :filter: #{Exception.message(error)}"
     end
   end
 end

@@ -9,8 +9,8 @@ defmodule LinxNative.Conn.Requests do
   remembered, as long as it is among the last 4096 of them: an answer that comes late is nobody's.
   """
 
-  alias LinxNative.Conn.Error
-  alias LinxNative.Message
+  alias LinxNative.Conn.Outcome
+  alias LinxNative.{Error, Message}
 
   @enforce_keys [:next, :port_id]
   defstruct [
@@ -39,15 +39,7 @@ defmodule LinxNative.Conn.Requests do
           echo?: boolean
         }
 
-  @type result :: {:ok, [Message.t()]} | {:error, reason}
-  @type reason ::
-          Error.t()
-          | :timeout
-          | :overrun
-          | :dump_interrupted
-          | {:truncated, pos_integer}
-          | {:malformed, {Message.reason() | :no_outcome, non_neg_integer}}
-          | atom
+  @type result :: {:ok, [Message.t()]} | {:error, Error.t()}
 
   # NLMSG_* of linux/netlink.h
   @noop 1
@@ -240,7 +232,7 @@ defmodule LinxNative.Conn.Requests do
     kind = if type == @error, do: :error, else: :done
     # The end of a dump may be all that says so.
     request = interrupted(request, message)
-    result = with :ok <- Error.outcome(message, kind), do: complete(request)
+    result = with :ok <- Outcome.read(message, kind), do: complete(request)
     {ended, requests} = ended(requests, request, message, result)
 
     # Where several messages were the answer to what is no dump, the acknowledgement comes after them.
@@ -249,7 +241,7 @@ defmodule LinxNative.Conn.Requests do
   end
 
   defp answer(requests, request, %{type: @data_lost} = message) do
-    ended(requests, request, message, {:error, :overrun})
+    ended(requests, request, message, {:error, %Error{reason: :overrun}})
   end
 
   defp answer(requests, request, message) do
@@ -266,7 +258,10 @@ defmodule LinxNative.Conn.Requests do
     %{request | interrupted?: request.interrupted? or Message.flag?(message, :dump_intr)}
   end
 
-  defp complete(%{interrupted?: true}), do: {:error, :dump_interrupted}
+  defp complete(%{interrupted?: true} = request) do
+    {:error, %Error{reason: :dump_interrupted, messages: Enum.reverse(request.replies)}}
+  end
+
   defp complete(request), do: {:ok, Enum.reverse(request.replies)}
 
   defp ended(requests, request, %{sequence: number}, result) do

@@ -11,7 +11,7 @@ defmodule LinxNative.Conn.Server do
   use GenServer
 
   alias LinxNative.Conn.{Caller, Inbox, Options, Requests, Socket, Trace}
-  alias LinxNative.{Errno, Message}
+  alias LinxNative.{Error, Message}
 
   # How many messages go to one call.
   @batch 64
@@ -84,7 +84,7 @@ defmodule LinxNative.Conn.Server do
   # The kernel would refuse its answer.
   def handle_call({:request, %{to: to}, _deadline}, _from, %{accept: :kernel} = state)
       when to != 0 do
-    {:reply, {:error, :not_accepted}, state}
+    {:reply, error(:not_accepted), state}
   end
 
   def handle_call({:request, request, deadline}, from, state) do
@@ -114,21 +114,21 @@ defmodule LinxNative.Conn.Server do
   end
 
   # The option itself stays on: it tells an event from an answer.
-  def handle_call({:native, :set_flag, [:packet_info, on]}, _from, state) do
+  def handle_call({:native, _stage, :set_flag, [:packet_info, on]}, _from, state) do
     {:reply, :ok, %{state | packet_info: on}}
   end
 
-  def handle_call({:native, :flag, [:packet_info]}, _from, state) do
+  def handle_call({:native, _stage, :flag, [:packet_info]}, _from, state) do
     {:reply, {:ok, state.packet_info}, state}
   end
 
-  def handle_call({:native, function, arguments}, _from, state) do
-    {:reply, Socket.call(state.socket, function, arguments), state}
+  def handle_call({:native, stage, function, arguments}, _from, state) do
+    {:reply, Socket.call(state.socket, stage, function, arguments), state}
   end
 
   def handle_call(:protocol, _from, state), do: {:reply, {:ok, state.protocol}, state}
   def handle_call({:trace, trace}, _from, state), do: {:reply, :ok, %{state | trace: trace}}
-  def handle_call(:info, _from, state), do: {:reply, info(state), state}
+  def handle_call(:info, _from, state), do: {:reply, {:ok, info(state)}, state}
 
   @impl true
   def handle_info(:work, state), do: {:noreply, state |> Map.put(:working?, false) |> exchange()}
@@ -138,7 +138,7 @@ defmodule LinxNative.Conn.Server do
   end
 
   def handle_info({:over, reference}, state) do
-    {:noreply, leave(state, reference, &Caller.reply(&1, {:error, :timeout}))}
+    {:noreply, leave(state, reference, &Caller.reply(&1, error(:timeout)))}
   end
 
   def handle_info({:DOWN, owner, :process, _pid, _reason}, %{owner: owner} = state) do
@@ -159,10 +159,10 @@ defmodule LinxNative.Conn.Server do
     callers = for request <- Requests.all(state.requests), do: request.from
 
     for caller <- callers ++ Inbox.waiting(state.inbox),
-        do: Caller.reply(caller, {:error, :closed})
+        do: Caller.reply(caller, error(:closed))
 
     for {:posted, from, _result} <- Requests.posted(state.requests),
-        do: GenServer.reply(from, {:error, :closed})
+        do: GenServer.reply(from, error(:closed))
   end
 
   # What a message without sequence number or port id gets.
@@ -265,12 +265,12 @@ defmodule LinxNative.Conn.Server do
   end
 
   defp entry({:refused, errno}, {state, [{{:posted, from, _result}, _to, _bytes} | items]}) do
-    GenServer.reply(from, {:error, Errno.name(errno)})
+    GenServer.reply(from, {:error, Error.from_errno(:send, errno)})
     {state, items}
   end
 
   defp entry({:refused, errno}, {state, [{number, _to, _bytes} | items]}) do
-    {fail(state, number, Errno.name(errno)), items}
+    {fail(state, number, Error.from_errno(:send, errno)), items}
   end
 
   defp entry({:datagram, port_id, group, nsid, bytes}, {state, items}) do
@@ -286,8 +286,9 @@ defmodule LinxNative.Conn.Server do
 
     if accepted?(state, port_id),
       do:
-        {state |> count(:truncated) |> damaged(port_id, group, bytes, {:truncated, length}),
-         items},
+        {state
+         |> count(:truncated)
+         |> damaged(port_id, group, bytes, %Error{reason: :truncated, detail: length}), items},
       else: {count(state, :foreign), items}
   end
 
@@ -296,8 +297,8 @@ defmodule LinxNative.Conn.Server do
   defp entry(:overrun, {state, items}), do: {%{tell_overrun(state) | overrun?: true}, items}
 
   defp entry({:failed, errno}, {state, items}) do
-    reason = Errno.name(errno)
-    {state |> fail_sent(reason) |> put({:error, reason}, @overhead), items}
+    error = Error.from_errno(:receive, errno)
+    {state |> fail_sent(error) |> put({:error, error}, @overhead), items}
   end
 
   defp tell_overrun(%{overrun?: false} = state), do: state
@@ -305,8 +306,8 @@ defmodule LinxNative.Conn.Server do
   defp tell_overrun(state) do
     %{state | overrun?: false}
     |> count(:overruns)
-    |> fail_sent(:overrun)
-    |> put({:error, :overrun}, 0)
+    |> fail_sent(%Error{reason: :overrun})
+    |> put(error(:overrun), 0)
   end
 
   # What is sent to a group of some protocols may be anybody's; only the kernel has port 0.
@@ -328,8 +329,8 @@ defmodule LinxNative.Conn.Server do
           do: state,
           else: put(state, {:messages, unknown, origin}, size(length(unknown), bytes))
 
-      {:error, reason} ->
-        state |> count(:malformed) |> damaged(origin.port_id, group, bytes, {:malformed, reason})
+      {:error, error} ->
+        state |> count(:malformed) |> damaged(origin.port_id, group, bytes, error)
     end
   end
 
@@ -359,15 +360,15 @@ defmodule LinxNative.Conn.Server do
   end
 
   # The messages of a datagram to one socket are all of one request; of which one, only the port says that it went to.
-  defp damaged(state, port_id, 0, <<_::64, number::native-32, _::binary>> = bytes, reason) do
+  defp damaged(state, port_id, 0, <<_::64, number::native-32, _::binary>> = bytes, error) do
     if Requests.answers?(state.requests, number, port_id),
-      do: fail(state, number, reason),
-      else: put_damaged(state, bytes, reason)
+      do: fail(state, number, error),
+      else: put_damaged(state, bytes, error)
   end
 
-  defp damaged(state, _port_id, _group, bytes, reason), do: put_damaged(state, bytes, reason)
+  defp damaged(state, _port_id, _group, bytes, error), do: put_damaged(state, bytes, error)
 
-  defp put_damaged(state, bytes, reason), do: put(state, {:error, reason}, size(1, bytes))
+  defp put_damaged(state, bytes, error), do: put(state, {:error, error}, size(1, bytes))
 
   # What so many messages take in memory, about: else those without a body would be many.
   defp size(messages, bytes), do: byte_size(bytes) + @overhead * messages
@@ -380,7 +381,7 @@ defmodule LinxNative.Conn.Server do
     end
   end
 
-  defp count_malformed(state, {:error, {:malformed, _what}}), do: count(state, :malformed)
+  defp count_malformed(state, {:error, %Error{reason: :malformed}}), do: count(state, :malformed)
   defp count_malformed(state, _result), do: state
 
   defp left(:infinity), do: :infinity
@@ -397,18 +398,20 @@ defmodule LinxNative.Conn.Server do
     %{state | callers: Map.delete(state.callers, Caller.reference(caller))}
   end
 
-  defp fail(state, number, reason) do
+  defp error(reason), do: {:error, %Error{reason: reason}}
+
+  defp fail(state, number, error) do
     {request, requests} = Requests.give_up(state.requests, number)
     state = %{state | requests: requests}
-    if request, do: end_request(state, request, {:error, reason}), else: state
+    if request, do: end_request(state, request, {:error, error}), else: state
   end
 
   # Any of their answers may be what is lost.
-  defp fail_sent(state, reason) do
+  defp fail_sent(state, error) do
     {given_up, requests} = Requests.give_up_sent(state.requests)
 
     Enum.reduce(given_up, %{state | requests: requests}, fn {_number, request}, state ->
-      end_request(state, request, {:error, reason})
+      end_request(state, request, {:error, error})
     end)
   end
 

@@ -4,7 +4,7 @@ defmodule LinxNative.Conn.Socket do
   """
 
   alias LinxNative.Conn.Native
-  alias LinxNative.Errno
+  alias LinxNative.Error
 
   @typedoc "The module of its functions, `LinxNative.Conn.Native` or one like it, and what that opened."
   @type t :: {module, term}
@@ -12,25 +12,26 @@ defmodule LinxNative.Conn.Socket do
   @doc """
   Opens one with the options that `LinxNative.Conn.Options.parse!/1` gave, for the calling process. Also its port id.
 
-  What fails is `{stage, name}`. The socket is closed then, at the latest when the process ends.
+  If that fails the socket is closed, at the latest when the process ends.
   """
   @spec open(integer, map) ::
-          {:ok, t, Native.u32()} | {:error, {term, term} | :closed}
+          {:ok, t, Native.u32()} | {:error, Error.t()}
   def open(protocol, options) do
     with {:ok, socket} <- open_in_netns(protocol, options),
          :ok <- run(socket, steps(options)),
-         {:ok, port_id} <- call(socket, :port_id, []) do
+         {:ok, port_id} <- call(socket, :port_id, :port_id, []) do
       {:ok, socket, port_id}
     end
   end
 
   @doc """
-  Calls a function of `LinxNative.Conn.Native` for it.
+  Calls a function of `LinxNative.Conn.Native` for it, which is the stage that an error names.
   """
-  @spec call(t, atom, list) :: :ok | {:ok, term} | {:error, Errno.t()}
-  def call({native, socket}, function, arguments) do
+  @spec call(t, Error.stage(), atom, list) :: :ok | {:ok, term} | {:error, Error.t()}
+  def call({native, socket}, stage, function, arguments) do
     case apply(native, function, [socket | arguments]) do
-      {:error, errno} when is_integer(errno) -> {:error, Errno.name(errno)}
+      {:error, :closed} -> {:error, %Error{reason: :closed}}
+      {:error, errno} -> {:error, Error.from_errno(stage, errno)}
       result -> result
     end
   end
@@ -61,7 +62,7 @@ defmodule LinxNative.Conn.Socket do
           {:drops, :drops, []}
         ],
         into: %{} do
-      case call(socket, function, arguments) do
+      case call(socket, key, function, arguments) do
         {:ok, value} -> {key, value}
         {:error, _reason} -> {key, nil}
       end
@@ -71,8 +72,8 @@ defmodule LinxNative.Conn.Socket do
   defp open_in_netns(protocol, %{native: native} = options) do
     case native.open(options.netns, protocol, options.datagram) do
       {:ok, socket} -> {:ok, {native, socket}}
-      {:error, {stage, errno}} -> {:error, {stage, Errno.name(errno)}}
-      {:error, :closed} -> {:error, :closed}
+      {:error, {stage, errno}} -> {:error, Error.from_errno(stage, errno)}
+      {:error, :closed} -> {:error, %Error{reason: :closed}}
     end
   end
 
@@ -92,9 +93,7 @@ defmodule LinxNative.Conn.Socket do
 
   defp run(socket, steps) do
     Enum.find_value(steps, :ok, fn {stage, function, arguments} ->
-      with {:error, reason} <- call(socket, function, arguments),
-           do: {:error, {stage, reason}},
-           else: (_ok -> nil)
+      with :ok <- call(socket, stage, function, arguments), do: nil
     end)
   end
 end

@@ -18,7 +18,7 @@ defmodule LinxNative.Conn.Trace do
   When it is off, which is the default, it takes one comparison for each call of the kernel.
   """
 
-  alias LinxNative.{Errno, Message}
+  alias LinxNative.{Error, Message}
 
   @enforce_keys [:direction, :time, :port_id]
   defstruct [:direction, :time, :port_id, :group, :nsid, :error, messages: []]
@@ -31,10 +31,7 @@ defmodule LinxNative.Conn.Trace do
     * `port_id` - the port it went to or came from; 0 is the kernel; `nil` if it is an error of the socket
     * `group`, `nsid` - of one that was received, see `t:LinxNative.Conn.origin/0`
     * `messages` - the messages in it
-    * `error` - `nil`, or what went wrong with it:
-      * the name of an errno of `sendto(2)` or `recvmsg(2)`, as `:ebusy`, or `:enobufs` for an overrun
-      * `{:truncated, length}` - a datagram of so many bytes that does not fit into the option `:datagram`
-      * `{:malformed, reason}` - one that is not made of messages, see `LinxNative.Message.decode/1`
+    * `error` - `nil`, or what went wrong with it
   """
   @type t :: %__MODULE__{
           direction: :sent | :received,
@@ -43,15 +40,8 @@ defmodule LinxNative.Conn.Trace do
           group: Message.u32() | nil,
           nsid: integer | nil,
           messages: [Message.t()],
-          error:
-            nil
-            | Errno.t()
-            | {:truncated, pos_integer}
-            | {:malformed, {Message.reason(), non_neg_integer}}
+          error: Error.t() | nil
         }
-
-  # ENOBUFS of recvmsg(2).
-  @overrun :enobufs
 
   @doc false
   # Tells what one exchange sent and received. `to` is what the option `:trace` says.
@@ -67,7 +57,7 @@ defmodule LinxNative.Conn.Trace do
   defp entry(:sent, [message | messages], trace), do: sent(message, nil, trace, messages)
 
   defp entry({:refused, errno}, [message | messages], trace),
-    do: sent(message, Errno.name(errno), trace, messages)
+    do: sent(message, Error.from_errno(:send, errno), trace, messages)
 
   defp entry(entry, messages, {to, protocol, time}) do
     tell(to, received(entry, protocol, time))
@@ -85,13 +75,16 @@ defmodule LinxNative.Conn.Trace do
   end
 
   defp received({:truncated, port_id, group, nsid, _bytes, length}, _protocol, time) do
-    %{event(time, port_id, group, nsid) | error: {:truncated, length}}
+    %{event(time, port_id, group, nsid) | error: %Error{reason: :truncated, detail: length}}
   end
 
-  defp received(:overrun, _protocol, time), do: %{event(time, nil, nil, nil) | error: @overrun}
+  defp received(:overrun, _protocol, time) do
+    %{event(time, nil, nil, nil) | error: %Error{reason: :overrun}}
+  end
 
-  defp received({:failed, errno}, _protocol, time),
-    do: %{event(time, nil, nil, nil) | error: Errno.name(errno)}
+  defp received({:failed, errno}, _protocol, time) do
+    %{event(time, nil, nil, nil) | error: Error.from_errno(:receive, errno)}
+  end
 
   defp event(time, port_id, group, nsid) do
     %__MODULE__{direction: :received, time: time, port_id: port_id, group: group, nsid: nsid}
@@ -100,7 +93,7 @@ defmodule LinxNative.Conn.Trace do
   defp decoded(event, bytes, protocol) do
     case Message.decode(bytes, protocol) do
       {:ok, messages} -> %{event | messages: messages}
-      {:error, reason} -> %{event | error: {:malformed, reason}}
+      {:error, error} -> %{event | error: error}
     end
   end
 
@@ -114,7 +107,7 @@ defmodule LinxNative.Conn.Trace do
   def format(conn, %__MODULE__{} = event) do
     head = "#{clock(event.time)} #{inspect(conn)} #{whereabouts(event)}: "
     lines = for message <- event.messages, do: inspect(message, limit: 32, width: :infinity)
-    error = if event.error, do: ["error " <> inspect(event.error)], else: []
+    error = if event.error, do: ["error: " <> Exception.message(event.error)], else: []
     Enum.map_join(lines ++ error, "\n", &(head <> &1))
   end
 

@@ -1,0 +1,195 @@
+defmodule LinxNative.Error do
+  @moduledoc """
+  An error of `LinxNative.Conn` and of what belongs to it: every `{:error, _}` carries one, and so does every function
+  whose name ends in `!` and every stream that raises.
+
+  Match on `reason`, which is an atom. `Exception.message/1` says what happened and what can be done.
+
+      case Conn.request(conn, request) do
+        {:ok, messages} -> messages
+        {:error, %LinxNative.Error{reason: :enodev}} -> []
+        {:error, error} -> raise error
+      end
+
+  The other fields tell more, where there is more to tell:
+
+    * `stage` - the step that failed, see `t:stage/0`
+    * `errno` - the error number, if the kernel gave one; `reason` is its name then
+    * `text` - the kernel's own words (`NLMSGERR_ATTR_MSG`, with the option `:ext_ack`)
+    * `offset` - an offset in bytes. From the start of the request: the attribute that is wrong (`NLMSGERR_ATTR_OFFS`).
+      With `:malformed`, from the start of the bytes: what is wrong
+    * `missing` - the type of an attribute that the request lacks (`NLMSGERR_ATTR_MISS_TYPE`, since Linux 6.0)
+    * `detail` - depends on the reason, see `t:reason/0`
+    * `messages` - with `:dump_interrupted`, the messages that had come
+  """
+
+  alias LinxNative.{Errno, Message}
+
+  defexception [:reason, :stage, :errno, :text, :offset, :missing, :detail, messages: []]
+
+  @type t :: %__MODULE__{
+          reason: reason,
+          stage: stage,
+          errno: pos_integer | nil,
+          text: String.t() | nil,
+          offset: non_neg_integer | nil,
+          missing: non_neg_integer | nil,
+          detail: term,
+          messages: [Message.t()]
+        }
+
+  @typedoc """
+  What went wrong.
+
+    * `:timeout` - there was no answer in time
+    * `:closed` - the connection is closed, or was closed meanwhile
+    * `:overrun` - answers or events were lost, perhaps this one (ENOBUFS)
+    * `:dump_interrupted` - what was listed changed meanwhile, so the list may be wrong (`NLM_F_DUMP_INTR`)
+    * `:truncated` - a datagram of `detail` bytes does not fit into the option `:datagram`
+    * `:malformed` - the bytes are not what they should be: `detail` is a `t:LinxNative.Message.reason/0`, a
+      `t:LinxNative.Attributes.reason/0`, or `:no_outcome` (the last message of an answer does not say how it ended)
+    * `:not_accepted` - a request to another port than the kernel's takes `accept: :any`
+    * `:filter` - the kernel would refuse the filter: `detail` is a `t:LinxNative.Conn.Filter.refusal/0`
+    * `:sequence`, `:port_id` - the reply is to another request, or for another socket
+    * another atom - the name of an errno, for example `:eperm`, or the number if Linux has no name for it
+  """
+  @type reason ::
+          :timeout
+          | :closed
+          | :overrun
+          | :dump_interrupted
+          | :truncated
+          | :malformed
+          | :not_accepted
+          | :filter
+          | :sequence
+          | :port_id
+          | Errno.t()
+
+  @typedoc """
+  The step that failed.
+
+    * `:thread`, `:open`, `:setns`, `:socket` - those of `Linx.Netlink.Socket.Native.open_in_netns/2`
+    * `:bind` - `bind(2)`
+    * `:send`, `:receive` - `sendto(2)`, `recvmsg(2)`
+    * `:request` - the kernel refused the request
+    * `{:group, group}` - to join or leave a multicast group
+    * another atom - an option of the socket, for example `:read_buffer`
+    * `nil` - no system call failed
+  """
+  @type stage :: atom | {:group, pos_integer}
+
+  @doc """
+  Returns the error of an errno in a stage.
+  """
+  @spec from_errno(stage, pos_integer) :: t
+  def from_errno(stage, errno) do
+    %__MODULE__{reason: Errno.name(errno), stage: stage, errno: errno}
+  end
+
+  @doc false
+  @spec malformed({term, non_neg_integer}) :: t
+  def malformed({what, offset}) do
+    %__MODULE__{reason: :malformed, detail: what, offset: offset}
+  end
+
+  @impl true
+  def message(%__MODULE__{errno: nil} = error), do: describe(error)
+
+  def message(%__MODULE__{} = error) do
+    [
+      "#{failed(error.stage)}: #{words(error)}",
+      error.text && "the kernel says: #{error.text}",
+      error.offset && "at byte #{error.offset} of the request",
+      error.missing && "attribute #{error.missing} is missing",
+      hint(error.stage, error.reason)
+    ]
+    |> Enum.filter(& &1)
+    |> Enum.join("; ")
+  end
+
+  defp describe(%{reason: :timeout}) do
+    "no answer in time; a request that was sent may have been carried out all the same"
+  end
+
+  defp describe(%{reason: :closed}), do: "the connection is closed"
+
+  defp describe(%{reason: :overrun}) do
+    "answers or events were lost because a buffer was full: ask for the state again, and receive events faster, " <>
+      "on a connection of their own, or with a larger :read_buffer or :event_buffer"
+  end
+
+  defp describe(%{reason: :dump_interrupted} = error) do
+    "the list changed while it was read, so it may be wrong: ask again, for example with the option :retry " <>
+      "(the field :messages has the #{length(error.messages)} messages that had come)"
+  end
+
+  defp describe(%{reason: :truncated, detail: length}) do
+    "a datagram of #{length} bytes does not fit: start the connection with a larger option :datagram"
+  end
+
+  defp describe(%{reason: :malformed} = error) do
+    "malformed at byte #{error.offset}: #{malformation(error.detail)}"
+  end
+
+  defp describe(%{reason: :not_accepted}) do
+    "a request to another port than the kernel's takes a connection with the option accept: :any"
+  end
+
+  defp describe(%{reason: :filter, detail: reason}) do
+    "the kernel would refuse the filter: #{inspect(reason)}"
+  end
+
+  defp describe(%{reason: :sequence}),
+    do: "the reply has another sequence number than the request"
+
+  defp describe(%{reason: :port_id}), do: "the reply is for another port than the request's"
+  defp describe(%{reason: reason}), do: inspect(reason)
+
+  defp malformation(:short_header), do: "fewer bytes are left than a header has"
+  defp malformation(:bad_length), do: "the length field does not count the header"
+  defp malformation(:truncated), do: "the length field reaches beyond the end"
+
+  defp malformation({:bad_value, type}),
+    do: "attribute #{type} does not hold what the schema says"
+
+  defp malformation(:no_outcome), do: "the last message of the answer does not say how it ended"
+
+  defp failed(:thread), do: "cannot make a thread"
+  defp failed(:open), do: "cannot open the network namespace"
+  defp failed(:setns), do: "cannot enter the network namespace"
+  defp failed(:socket), do: "cannot make the socket"
+  defp failed(:bind), do: "cannot bind the socket"
+  defp failed(:send), do: "cannot send"
+  defp failed(:receive), do: "cannot receive"
+  defp failed(:request), do: "the kernel refused the request"
+  defp failed({:group, group}), do: "cannot join or leave the group #{group}"
+  defp failed(option), do: "cannot set or read #{inspect(option)}"
+
+  defp words(%{reason: reason, errno: errno}) when is_atom(reason) do
+    case List.to_string(:file.format_error(reason)) do
+      "unknown POSIX error" <> _ -> "#{reason} (errno #{errno})"
+      words -> "#{words} (#{inspect(reason)}, errno #{errno})"
+    end
+  end
+
+  defp words(%{errno: errno}), do: "errno #{errno}"
+
+  # What the errno alone does not tell.
+  defp hint(:open, :enoent), do: "there is no such file, or the process is gone"
+  defp hint(:open, :eacces), do: "it takes the right to look at that process, CAP_SYS_PTRACE"
+  defp hint(:setns, :einval), do: "the file is not that of a network namespace"
+  defp hint(:setns, :eperm), do: "it takes CAP_SYS_ADMIN"
+  defp hint(:socket, :eprotonosupport), do: "the kernel does not have the protocol"
+  defp hint(:send, :econnrefused), do: "no socket has that port"
+  defp hint(:send, :eagain), do: "the buffer of the receiver is full"
+  defp hint({:group, _}, :einval), do: "the protocol has no such group"
+  defp hint({:group, _}, :eperm), do: "it takes CAP_NET_ADMIN in the namespace of the connection"
+
+  defp hint(:request, :eperm),
+    do: "most changes take CAP_NET_ADMIN in the namespace of the connection"
+
+  defp hint(:request, :ebusy), do: "the socket may be in the middle of a dump"
+  defp hint(:listen_all_nsid, :eperm), do: "it takes CAP_NET_BROADCAST"
+  defp hint(_stage, _reason), do: nil
+end

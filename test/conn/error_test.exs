@@ -1,0 +1,106 @@
+defmodule LinxNative.Conn.ErrorTest do
+  @moduledoc """
+  What `LinxNative.Error` says, and the functions that raise it.
+  """
+
+  use LinxNative.Test.Case
+
+  import LinxNative.Test.Conns
+
+  alias LinxNative.{Attributes, Conn, Error, Message}
+  alias LinxNative.Test.Links
+
+  @moduletag :conn
+
+  @nobody 0xFFFF_FFFF
+  @no_link 0x7FFF_FFFF
+
+  defp documented_reasons do
+    {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Error)
+    [text] = for {{:type, :reason, 0}, _, _, %{"en" => text}, _} <- docs, do: text
+    [_, names] = Regex.run(~r/\A(.*)\* another atom/s, text)
+
+    for [names] <- Regex.scan(~r/^  \* (`:[^-]+) - /m, names, capture: :all_but_first),
+        [name] <- Regex.scan(~r/`:(\w+)`/, names, capture: :all_but_first),
+        do: String.to_existing_atom(name)
+  end
+
+  describe "a message" do
+    test "explains every documented reason" do
+      reasons = documented_reasons()
+      assert :timeout in reasons and :port_id in reasons
+
+      for reason <- reasons do
+        detail = if reason == :malformed, do: :truncated, else: 99
+        message = Exception.message(%Error{reason: reason, detail: detail, offset: 8})
+        assert {reason, String.length(message) > 20} == {reason, true}
+      end
+    end
+
+    test "has the words for an errno, its name, its number, and what the kernel says" do
+      error = %{Error.from_errno(:request, 17) | text: "no more", offset: 36, missing: 5}
+      message = Exception.message(error)
+
+      for part <-
+            ["refused the request", "file already exists", ":eexist", "17", "no more"] ++
+              ["byte 36", "attribute 5 is missing"],
+          do: assert(message =~ part)
+    end
+
+    test "says for every errno what there is to say" do
+      for errno <- [1, 41, 95, 133, 524, 4095] do
+        message = Exception.message(Error.from_errno(:send, errno))
+        assert message =~ "cannot send" and message =~ "#{errno}"
+      end
+    end
+
+    test "says what a step takes" do
+      for {stage, errno, hint} <- [
+            {:open, 2, "the process is gone"},
+            {:open, 13, "CAP_SYS_PTRACE"},
+            {:setns, 22, "not that of a network namespace"},
+            {:setns, 1, "CAP_SYS_ADMIN"},
+            {{:group, 9}, 22, "no such group"},
+            {:listen_all_nsid, 1, "CAP_NET_BROADCAST"}
+          ],
+          do: assert(Exception.message(Error.from_errno(stage, errno)) =~ hint)
+    end
+  end
+
+  describe "a function with ! raises what its other form returns:" do
+    test "those of a connection" do
+      conn = route!(accept: :any)
+      assert [%Message{}] = Conn.request!(conn, Links.get(1))
+      assert %Message{sequence: 7} = Conn.send!(conn, %Message{type: 1, sequence: 7})
+      assert [%Message{}, %Message{}] = Conn.send_many!(conn, [%Message{}, %Message{}])
+      assert %{pending: 0} = Conn.info!(conn)
+      {:ok, sent} = Conn.send(conn, %{Links.get(1) | flags: Message.flags([:request])})
+      assert {[%Message{type: 16} = link], %{port_id: 0}} = Conn.recv!(conn)
+      assert link.sequence == sent.sequence
+
+      assert %Error{reason: :enodev, stage: :request} =
+               catch_error(Conn.request!(conn, Links.get(@no_link)))
+
+      for send <- [&Conn.send!/3, &Conn.send_many!(&1, [&2], &3)] do
+        assert %Error{reason: :econnrefused, stage: :send} =
+                 catch_error(send.(conn, %Message{}, to: @nobody))
+      end
+
+      assert %Error{reason: :timeout} = catch_error(Conn.recv!(conn, 0))
+      :ok = Conn.close(conn)
+      assert %Error{reason: :closed} = catch_error(Conn.info!(conn))
+    end
+
+    test "those that decode" do
+      message = %Message{type: 20, body: Attributes.encode([{1, {:u32, 5}}])}
+      assert [^message] = Message.decode!(Message.encode(message))
+      assert [{1, 5}] = Attributes.decode!(message.body, %{1 => :u32})
+
+      assert %Error{reason: :malformed, detail: :short_header, offset: 24} =
+               catch_error(Message.decode!(Message.encode(message) <> <<1, 2>>))
+
+      assert %Error{reason: :malformed, detail: {:bad_value, 1}, offset: 0} =
+               catch_error(Attributes.decode!(message.body, %{1 => :u8}))
+    end
+  end
+end
