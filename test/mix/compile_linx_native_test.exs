@@ -8,7 +8,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
 
   import ExUnit.CaptureIO
 
-  alias LinxNative.{Cargo, Prebuilt}
+  alias LinxNative.Build.{Cargo, Prebuilt}
   alias Mix.Tasks.Compile.LinxNative
 
   @files ~w(linx_conn.so linx_mount.so netlink_socket.so)

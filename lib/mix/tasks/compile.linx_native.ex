@@ -18,12 +18,12 @@ defmodule Mix.Tasks.Compile.LinxNative do
   ## For another machine
 
   `LINX_NATIVE_TARGET` names another target, as Rust does: `aarch64-unknown-linux-gnu`. In a Nerves project the variables
-  that Nerves sets say it. See `LinxNative.Target`.
+  that Nerves sets name it: `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI`, and for 32-bit ARM `CROSSCOMPILE`.
 
   ## Without Rust
 
   `LINX_NATIVE_PREBUILT` names a folder, by its absolute path, that `mix linx_native.package` has written to. The
-  libraries are then taken from there, and nothing is built. See `LinxNative.Prebuilt`.
+  libraries are then taken from there, and nothing is built.
 
   ## Where things go
 
@@ -37,8 +37,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   use Mix.Task.Compiler
 
-  alias LinxNative.{Cargo, Prebuilt, Target}
-  alias LinxNative.Cargo.Output
+  alias LinxNative.Build.{Cargo, Prebuilt, Target}
+  alias LinxNative.Build.Cargo.Output
   alias Mix.Task.Compiler.Diagnostic
 
   @recursive true

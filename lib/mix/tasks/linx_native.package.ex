@@ -7,15 +7,17 @@ defmodule Mix.Tasks.LinxNative.Package do
       mix linx_native.package DIR
       LINX_NATIVE_TARGET=aarch64-unknown-linux-gnu mix linx_native.package DIR
 
-  `DIR` gets an archive for each library, named as those of rustler_precompiled, and the list `SHA256SUMS`. What it has
-  for other targets and versions stays. See `LinxNative.Prebuilt`.
+  `DIR` gets an archive for each library and the list `SHA256SUMS`, which `sha256sum --check` reads. The archives are named
+  as those of rustler_precompiled, for example `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. Archives
+  for other targets and versions stay.
 
   A library runs where the C library is at least as new as the one here, so build on the oldest system there is to be.
   """
 
   use Mix.Task
 
-  alias LinxNative.{Loader, Prebuilt, Target}
+  alias LinxNative.Build.{Prebuilt, Target}
+  alias LinxNative.Loader
 
   @impl true
   def run(args) do

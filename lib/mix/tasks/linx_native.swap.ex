@@ -22,7 +22,7 @@ defmodule Mix.Tasks.LinxNative.Swap do
 
   use Mix.Task
 
-  alias LinxNative.Swap
+  alias LinxNative.Build.Swap
 
   @impl true
   def run(args) do

@@ -1,9 +1,9 @@
-defmodule LinxNative.Cargo do
-  @moduledoc """
-  Finds cargo, runs it, and says in one line what to do when that does not work.
-  """
+defmodule LinxNative.Build.Cargo do
+  @moduledoc false
 
-  alias LinxNative.Cargo.Output
+  # Finds cargo, runs it, and says in one line what to do when that does not work.
+
+  alias LinxNative.Build.Cargo.Output
 
   @rustup "install Rust with rustup (https://rustup.rs; on Debian 13 and later: apt-get install rustup)"
 

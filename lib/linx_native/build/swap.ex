@@ -1,12 +1,12 @@
-defmodule LinxNative.Swap do
-  @moduledoc """
-  Puts this project's two libraries in place of the C ones of a built Linx, and back again.
+defmodule LinxNative.Build.Swap do
+  @moduledoc false
 
-  The folder is the `priv` of that Linx, as `_build/prod/lib/linx/priv`. The originals stay in it, as
-  `netlink_socket.so.orig` and `linx_mount.so.orig`. Every file gets to its place by a rename: a VM that has a library
-  mapped keeps what it has, and one that starts meanwhile finds a whole file. When a step fails, those before it are
-  undone.
-  """
+  # Puts this project's two libraries in place of the C ones of a built Linx, and back again.
+  #
+  # The folder is the `priv` of that Linx, as `_build/prod/lib/linx/priv`. The originals stay in it, as
+  # `netlink_socket.so.orig` and `linx_mount.so.orig`. Every file gets to its place by a rename: a VM that has a library
+  # mapped keeps what it has, and one that starts meanwhile finds a whole file. When a step fails, those before it are
+  # undone.
 
   alias LinxNative.Loader
 

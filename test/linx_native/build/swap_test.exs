@@ -1,11 +1,11 @@
-defmodule LinxNative.SwapTest do
+defmodule LinxNative.Build.SwapTest do
   @moduledoc """
   The files; what the VMs make of them is tried by integration/swap.
   """
 
   use ExUnit.Case, async: true
 
-  alias LinxNative.Swap
+  alias LinxNative.Build.Swap
   alias LinxNative.Test.{Folder, Vm}
 
   @names ~w(linx_mount.so netlink_socket.so)

@@ -1,10 +1,10 @@
-defmodule LinxNative.Cargo.Output do
-  @moduledoc """
-  Reads what cargo says with `--message-format=json-render-diagnostics`: lines of JSON about what it built, between
-  lines for people.
+defmodule LinxNative.Build.Cargo.Output do
+  @moduledoc false
 
-  There is no JSON library in the oldest OTP we support, and three fields of one kind of line do not ask for one.
-  """
+  # Reads what cargo says with `--message-format=json-render-diagnostics`: lines of JSON about what it built, between
+  # lines for people.
+  #
+  # There is no JSON library in the oldest OTP we support, and three fields of one kind of line do not ask for one.
 
   @typedoc "An error or a warning; `:file` (as rustc names it) and `:line` are missing if it is about no line of code."
   @type diagnostic :: %{

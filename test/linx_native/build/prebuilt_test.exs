@@ -1,7 +1,7 @@
-defmodule LinxNative.PrebuiltTest do
+defmodule LinxNative.Build.PrebuiltTest do
   use ExUnit.Case, async: true
 
-  alias LinxNative.Prebuilt
+  alias LinxNative.Build.Prebuilt
   alias LinxNative.Test.Folder
 
   @target "x86_64-unknown-linux-gnu"

@@ -1,12 +1,12 @@
-defmodule LinxNative.Target do
-  @moduledoc """
-  Which machine the libraries are for, by Rust's name for it, as `aarch64-unknown-linux-gnu`.
+defmodule LinxNative.Build.Target do
+  @moduledoc false
 
-    1. `LINX_NATIVE_TARGET`, if it is set;
-    2. what the variables say that Nerves sets: `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI`, and for 32-bit ARM
-       `CROSSCOMPILE`;
-    3. else this machine.
-  """
+  # Which machine the libraries are for, by Rust's name for it, as `aarch64-unknown-linux-gnu`.
+  #
+  #   1. `LINX_NATIVE_TARGET`, if it is set;
+  #   2. what the variables say that Nerves sets: `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI`, and for 32-bit ARM
+  #      `CROSSCOMPILE`;
+  #   3. else this machine.
 
   @typedoc "Environment variables, as `System.get_env/0` has them."
   @type environment :: %{String.t() => String.t()}
@@ -36,7 +36,7 @@ defmodule LinxNative.Target do
   @doc """
   Rust's name for a machine, from what `:erlang.system_info(:system_architecture)` calls it.
 
-      iex> LinxNative.Target.host("x86_64-pc-linux-gnu")
+      iex> LinxNative.Build.Target.host("x86_64-pc-linux-gnu")
       "x86_64-unknown-linux-gnu"
   """
   @spec host(String.t()) :: String.t()

@@ -1,11 +1,11 @@
-defmodule LinxNative.Prebuilt do
-  @moduledoc """
-  A folder of libraries that are built already: an archive for each library and target, and `SHA256SUMS`.
+defmodule LinxNative.Build.Prebuilt do
+  @moduledoc false
 
-  The archives are named as those of rustler_precompiled, as
-  `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. The list is one that `sha256sum --check` reads, and
-  says what the files have to be: who takes them from elsewhere has to have the list from where it can be trusted.
-  """
+  # A folder of libraries that are built already: an archive for each library and target, and `SHA256SUMS`.
+  #
+  # The archives are named as those of rustler_precompiled, as
+  # `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. The list is one that `sha256sum --check` reads, and
+  # says what the files have to be: who takes them from elsewhere has to have the list from where it can be trusted.
 
   @sums "SHA256SUMS"
 

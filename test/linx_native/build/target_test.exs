@@ -1,7 +1,7 @@
-defmodule LinxNative.TargetTest do
+defmodule LinxNative.Build.TargetTest do
   use ExUnit.Case, async: true
 
-  alias LinxNative.Target
+  alias LinxNative.Build.Target
 
   @nerves "/opt/nerves/bin/"
 
