@@ -178,8 +178,7 @@ defmodule LinxNative.Test.SupportTest do
 
     @tag :machine_root
     test "runs without privileges and with few descriptors" do
-      wrap = ~w(prlimit --nofile=64 -- setpriv --reuid=65534 --regid=65534 --clear-groups --)
-      vm = Vm.start(wrap: wrap, load: false)
+      vm = Vm.start(wrap: ~w(prlimit --nofile=64 --), user: :nobody, load: false)
       assert "65534\n" = to_string(Vm.call(vm, :os, :cmd, [~c"id -u"]))
     end
 

@@ -213,8 +213,7 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
 
     @tag :machine_root
     test "what takes privileges is :eperm without" do
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-      vm = Vm.start(wrap: user)
+      vm = Vm.start(user: :nobody)
 
       answers =
         Vm.eval(
@@ -255,12 +254,11 @@ defmodule LinxNative.Conn.FeaturesOptionsTest do
 
     @tag :machine_root
     test "up to the limit where it is not" do
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
       limit = limit("rmem_max")
 
       size =
         Vm.eval(
-          Vm.start(wrap: user),
+          Vm.start(user: :nobody),
           quote do
             {:ok, conn} = LinxNative.Conn.start_link(:route, read_buffer: var!(bytes))
             size = LinxNative.Conn.get_option(conn, :read_buffer)

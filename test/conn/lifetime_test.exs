@@ -242,8 +242,7 @@ defmodule LinxNative.Conn.LifetimeTest do
 
     @tag :machine_root
     test "for want of permission leaves nothing" do
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-      vm = Vm.start(wrap: user)
+      vm = Vm.start(user: :nobody)
       before = settled(vm)
       start = &Vm.call(vm, Conn, :start_link, [:route, &1])
 

@@ -188,11 +188,9 @@ defmodule LinxNative.Conn.NetnsIdTest do
 
     @tag :machine_root
     test "a socket where nothing is permitted" do
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-
       answers =
         Vm.eval(
-          Vm.start(wrap: user),
+          Vm.start(user: :nobody),
           quote do
             {:ok, socket} = :socket.open(:inet, :dgram)
             {LinxNative.netns_id(socket), LinxNative.netns_id(:host), :socket.close(socket)}

@@ -23,7 +23,25 @@ defmodule LinxNative.MountCreateTargetTest do
       assert :ok = Mount.umount(node, 0, "")
 
       assert %File.Stat{type: :regular, size: 0, mode: mode} = File.stat!(node)
-      assert Bitwise.band(mode, 0o777) == 0o644
+      [_, umask] = Regex.run(~r/^Umask:\s*(\d+)$/m, File.read!("/proc/self/status"))
+      cleared = Bitwise.bnot(String.to_integer(umask, 8))
+      assert Bitwise.band(mode, 0o777) == Bitwise.band(0o644, cleared)
+    end
+
+    test "the mode is 0644 less the umask of the VM, here and in another namespace" do
+      container = Container.start([:mount])
+      folder = Folder.make!()
+
+      for {umask, mode} <- [{"0", 0o644}, {"027", 0o640}, {"077", 0o600}],
+          ns <- ["", Container.ns_path(container, :mnt)] do
+        vm = Vm.start(wrap: ["sh", "-c", "umask #{umask}; exec \"$@\"", "sh"])
+        file = "#{folder}/#{umask}#{if ns == "", do: "here"}"
+        # Nothing can be mounted so, but the target is there by then.
+        args = ["/nonexistent", file, "", @bind, "", ns, "", 1]
+        assert {:error, {:mount, :enoent}} = Vm.call(vm, Mount, :mount, args)
+        assert {umask, Bitwise.band(File.stat!(file).mode, 0o7777)} == {umask, mode}
+        Vm.stop(vm)
+      end
     end
 
     test "it is made in the target namespace only" do
@@ -136,8 +154,7 @@ defmodule LinxNative.MountCreateTargetTest do
       # MS_UNBINDABLE
       assert :ok = Mount.mount("", folder <> "/source", "", 131_072, "", "", "", 0)
 
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-      vm = Vm.start(wrap: user)
+      vm = Vm.start(user: :nobody)
 
       for create <- [0, 1] do
         args = [folder <> "/source", folder <> "/target", "", @bind, "", "", "", create]

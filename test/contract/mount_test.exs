@@ -146,8 +146,7 @@ defmodule LinxNative.MountTest do
 
     @tag :machine_root
     test "stage mount: not permitted" do
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-      vm = Vm.start(wrap: user)
+      vm = Vm.start(user: :nobody)
       args = ["", "/", "tmpfs", 0, "", "", "", 0]
       assert {:error, {:mount, :eperm}} = Vm.call(vm, Mount, :mount, args)
     end
@@ -223,8 +222,7 @@ defmodule LinxNative.MountTest do
 
     @tag :machine_root
     test "stages open_ns and setns: not permitted", %{ns: ns, folder: folder} do
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-      vm = Vm.start(wrap: user)
+      vm = Vm.start(user: :nobody)
       mount = &Vm.call(vm, Mount, :mount, ["", folder, "tmpfs", 0, "", &1, "", 0])
       assert {:error, {:open_ns, :eacces}} = mount.(ns)
       assert {:error, {:setns, :eperm}} = mount.("/proc/self/ns/mnt")

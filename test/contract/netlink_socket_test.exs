@@ -141,8 +141,7 @@ defmodule LinxNative.NetlinkSocketTest do
 
     @tag :machine_root
     test "stages open and setns: not permitted" do
-      user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-      vm = Vm.start(wrap: user)
+      vm = Vm.start(user: :nobody)
       assert {:error, {:setns, 1}} = open_in(vm, @own)
       assert {:error, {:open, 13}} = open_in(vm, "/proc/1/ns/net")
     end

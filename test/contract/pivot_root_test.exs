@@ -131,8 +131,7 @@ defmodule LinxNative.PivotRootTest do
 
   @tag :machine_root
   test "not permitted" do
-    user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"]
-    vm = Vm.start(wrap: user)
+    vm = Vm.start(user: :nobody)
     assert {:error, {:pivot_root, :eperm}} = Vm.call(vm, Mount, :pivot_root, ["/", "/", ""])
   end
 

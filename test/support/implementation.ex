@@ -49,6 +49,12 @@ defmodule LinxNative.Test.Implementation do
   end
 
   @doc """
+  Returns where the libraries of an implementation are.
+  """
+  def folder(:rust), do: to_string(:code.priv_dir(:linx_native))
+  def folder(:c), do: Path.join(@root, "c_src_legacy")
+
+  @doc """
   Builds what is not built yet and loads the modules of the chosen implementation.
   """
   def install! do
@@ -67,10 +73,10 @@ defmodule LinxNative.Test.Implementation do
   end
 
   @doc """
-  Loads the modules of the chosen implementation; all is built already.
+  Loads the modules of the chosen implementation; all is built already, the reference in that folder.
   """
-  def load! do
-    Enum.each(modules(), &load(&1, current()))
+  def load!(reference \\ folder(:c)) do
+    Enum.each(modules(), &load(&1, current(), reference))
   end
 
   @doc """
@@ -95,12 +101,12 @@ defmodule LinxNative.Test.Implementation do
     binary
   end
 
-  defp load(module, :rust) do
+  defp load(module, :rust, _reference) do
     {:module, ^module} = Code.ensure_loaded(module)
   end
 
-  defp load(module, :c) do
-    path = library_path(module, :c)
+  defp load(module, :c, reference) do
+    path = Path.join(reference, Path.basename(library_path(module, :c)))
     :code.purge(module)
     :code.delete(module)
     :code.purge(module)
@@ -115,7 +121,4 @@ defmodule LinxNative.Test.Implementation do
   defp call(function, args) do
     {:call, 1, {:remote, 1, {:atom, 1, :erlang}, {:atom, 1, function}}, args}
   end
-
-  defp folder(:rust), do: to_string(:code.priv_dir(:linx_native))
-  defp folder(:c), do: Path.join(@root, "c_src_legacy")
 end

@@ -5,7 +5,7 @@ defmodule LinxNative.Test.Vm do
   It ends when the test ends.
   """
 
-  alias LinxNative.Test.{Await, Implementation, Machine}
+  alias LinxNative.Test.{Await, Folder, Implementation, Machine}
 
   @enforce_keys [:peer, :os_pid]
   defstruct @enforce_keys
@@ -15,14 +15,17 @@ defmodule LinxNative.Test.Vm do
 
     * `wrap`: the words of a command to start it under, `["prlimit", "--nofile=64", "--"]`;
     * `env`: a map of environment variables;
-    * `load`: `false` leaves the libraries to the test.
+    * `load`: `false` leaves the libraries to the test;
+    * `user`: `:nobody` gives up all privileges, after `wrap`.
   """
   def start(options \\ []) do
+    {code_path, reference} = code(options[:user])
+
     {:ok, peer, _} =
       :peer.start(%{
         # Neither distribution nor epmd nor a home: it works wherever a program can.
         connection: :standard_io,
-        exec: exec(Keyword.get(options, :wrap, [])),
+        exec: exec(Keyword.get(options, :wrap, []) ++ become(options[:user])),
         args: [~c"-boot", ~c"no_dot_erlang"],
         env: env(Map.merge(environment(), Keyword.get(options, :env, %{}))),
         wait_boot: Await.patience()
@@ -30,9 +33,9 @@ defmodule LinxNative.Test.Vm do
 
     vm = %__MODULE__{peer: peer, os_pid: peer |> :peer.call(:os, :getpid, []) |> to_string()}
     ExUnit.Callbacks.on_exit(fn -> stop(vm) end)
-    :ok = call(vm, :code, :add_pathsz, [:code.get_path()])
+    :ok = call(vm, :code, :add_pathsz, [code_path])
     {:ok, _} = call(vm, :application, :ensure_all_started, [:elixir])
-    if Keyword.get(options, :load, true), do: call(vm, Implementation, :load!, [])
+    if Keyword.get(options, :load, true), do: call(vm, Implementation, :load!, [reference])
     settle(vm)
     vm
   end
@@ -90,6 +93,32 @@ defmodule LinxNative.Test.Vm do
       with {:ok, socket} <- :socket.open(:inet, :dgram), do: :socket.close(socket)
       for n <- [1], is_integer(n), do: (fn -> <<n>> end).()
     end
+  end
+
+  defp become(nil), do: []
+
+  # Where that user may be, too.
+  defp become(:nobody) do
+    ["sh", "-c", "cd / && exec \"$@\"", "sh"] ++
+      ~w(setpriv --reuid=65534 --regid=65534 --clear-groups --)
+  end
+
+  # Where the code is, and the reference. The user that a VM becomes may not be able to read that: then copies.
+  defp code(nil), do: {:code.get_path(), Implementation.folder(:c)}
+
+  defp code(:nobody) do
+    folder = Folder.make!()
+    build = Mix.Project.app_path()
+    application = Path.join(folder, Path.basename(build))
+    reference = Path.join(folder, "reference")
+    parts = for part <- ~w(ebin priv), do: Path.join(build, part)
+    File.mkdir!(application)
+    {_, 0} = System.cmd("cp", ["-rL"] ++ parts ++ [application])
+    {_, 0} = System.cmd("cp", ["-rL", Implementation.folder(:c), reference])
+    {_, 0} = System.cmd("chmod", ["-R", "a+rX", folder])
+
+    others = for path <- :code.get_path(), not String.starts_with?("#{path}", build), do: path
+    {others ++ [to_charlist(Path.join(application, "ebin"))], reference}
   end
 
   defp exec([]), do: erl()
