@@ -5,14 +5,24 @@ defmodule LinxNative.Attributes do
   They follow the header that a family has of its own, as `struct ifinfomsg` for links; see
   `rtnetlink(7)`.
 
+      schema = %{ifname: {3, :string}, mtu: {4, :u32}}
+      attributes = Attributes.encode([ifname: "eth0", mtu: 1500], schema)
+      {:ok, [ifname: "eth0", mtu: 1500]} = Attributes.decode(attributes, schema)
+
+  A schema gives attributes names and kinds: the same one encodes and decodes. Those of rtnetlink are in
+  `LinxNative.Rtnetlink`. Without a schema attributes have numbers, and each value says its kind:
+
       attributes = Attributes.encode([{3, {:string, "eth0"}}, {4, {:u32, 1500}}])
-      {:ok, [{3, "eth0"}, {4, 1500}]} = Attributes.decode(attributes, %{3 => :string, 4 => :u32})
+      {:ok, [{3, "eth0\\0"}, {4, _bytes}]} = Attributes.decode(attributes)
 
   Numbers are in the byte order of the machine unless the kernel's documentation of an attribute
   says otherwise: `:be16`, `:be32` and `:be64` are in network order.
   """
 
-  alias LinxNative.{Alignment, Error}
+  import LinxNative.Attributes.Kind, only: [is_number_kind: 1]
+
+  alias LinxNative.{Alignment, Error, Names}
+  alias LinxNative.Attributes.{Kind, Schema}
 
   @typedoc "The type of an attribute without its two flag bits: `nla_type` and `NLA_TYPE_MASK`."
   @type type :: 0..0x3FFF
@@ -24,8 +34,11 @@ defmodule LinxNative.Attributes do
   @type integer_kind ::
           :u8 | :u16 | :u32 | :u64 | :s8 | :s16 | :s32 | :s64 | :be16 | :be32 | :be64
 
+  @typedoc "The key of an attribute in a list: its name if the schema has one for it, else its type."
+  @type key :: atom | type
+
   @typedoc """
-  A value that is no attributes.
+  A value that is no attributes, for an attribute that no schema knows.
 
     * a binary - these bytes
     * `:flag` - nothing: to be there is all it says
@@ -35,7 +48,7 @@ defmodule LinxNative.Attributes do
   @type plain :: binary | :flag | {:string, binary} | {integer_kind, integer}
 
   @typedoc """
-  What an attribute is to hold: a plain value, or
+  What an attribute is to hold that no schema knows: a plain value, or
 
     * `{:nested, attributes}` - attributes; the type gets `NLA_F_NESTED` (0x8000)
     * `{:net_byteorder, plain}` - a plain value, written as it is without this; the type gets
@@ -44,24 +57,48 @@ defmodule LinxNative.Attributes do
   @type value :: plain | {:nested, [{type, value}]} | {:net_byteorder, plain}
 
   @typedoc """
-  What an attribute is expected to hold, and so which value `decode/2` gives for it.
+  What an attribute holds, and so which value `decode/2` gives for it and `encode/2` takes.
 
     * a kind of number - that number, of exactly its size; see `t:integer_kind/0`
-    * `:string` - the bytes up to the first NUL or the end; only NULs may follow
+    * `:string` - the bytes up to the first NUL or the end; only NULs may follow. It is written with one NUL
     * `:binary` - the bytes
-    * `:flag` - `true`; it must be empty
+    * `:flag` - `true`; it is empty
+    * `:ip` - a `t::inet.ip_address/0`, of 4 or 16 bytes
+    * `{:enum, number, names}` - the name of a number of that kind, or the number where it has none. `names` is a map or
+      list of names with their numbers
+    * `{:bits, number, names}` - the names of the bits that are set in a number of that kind, as a list; bits without a name
+      are one number at its end. `encode/2` also takes the number
     * `{:nested, schema}` - its attributes, as `decode/2` gives them
     * `{:list, kind}` - a list of values: its attributes are all of this kind, and their types are
-      only indexes
+      only indexes, which `encode/2` counts from 1
   """
   @type kind ::
-          integer_kind | :string | :binary | :flag | {:nested, schema} | {:list, kind}
+          integer_kind
+          | :string
+          | :binary
+          | :flag
+          | :ip
+          | {:enum, integer_kind, names}
+          | {:bits, integer_kind, names}
+          | {:nested, schema}
+          | {:list, kind}
 
-  @typedoc "The kinds by type. A type that is not in it has the kind `:binary`."
-  @type schema :: %{optional(type) => kind}
+  @typedoc "Names with their numbers."
+  @type names :: %{optional(atom) => integer} | [{atom, integer}]
+
+  @typedoc """
+  The attributes that are known, by type with their kind, as `3 => :string`, or by name with type and kind, as
+  `ifname: {3, :string}`.
+
+  It is checked whenever it is used, all of it; `schema/1` does that once.
+  """
+  @type schema :: %{optional(type) => kind, optional(atom) => {type, kind}} | compiled
+
+  @typedoc "A schema that `schema/1` has checked."
+  @opaque compiled :: Schema.t()
 
   @typedoc "What `decode/2` gives for an attribute, by its kind."
-  @type decoded :: integer | binary | true | [{type, decoded}] | [decoded]
+  @type decoded :: integer | binary | atom | tuple | [{key, decoded}] | [decoded]
 
   @typedoc """
   What is wrong with an attribute.
@@ -69,9 +106,9 @@ defmodule LinxNative.Attributes do
     * `:short_header` - fewer than the 4 bytes of a header are left
     * `:bad_length` - its length field is below 4, which would not count the header
     * `:truncated` - its length field reaches beyond the end
-    * `{:bad_value, type}` - it does not hold what the schema says of its type
+    * `{:bad_value, key}` - it does not hold what the schema says
   """
-  @type reason :: :short_header | :bad_length | :truncated | {:bad_value, type}
+  @type reason :: :short_header | :bad_length | :truncated | {:bad_value, key}
 
   @header 4
   @max_length 0xFFFF
@@ -79,77 +116,131 @@ defmodule LinxNative.Attributes do
   @nested 0x8000
   @net_byteorder 0x4000
 
-  @ranges %{
-    u8: 0..0xFF,
-    u16: 0..0xFFFF,
-    u32: 0..0xFFFF_FFFF,
-    u64: 0..0xFFFF_FFFF_FFFF_FFFF,
-    s8: -0x80..0x7F,
-    s16: -0x8000..0x7FFF,
-    s32: -0x8000_0000..0x7FFF_FFFF,
-    s64: -0x8000_0000_0000_0000..0x7FFF_FFFF_FFFF_FFFF,
-    be16: 0..0xFFFF,
-    be32: 0..0xFFFF_FFFF,
-    be64: 0..0xFFFF_FFFF_FFFF_FFFF
-  }
+  @doc """
+  Checks a schema once, for use in many calls. It can be kept in a module attribute.
+
+      @schema LinxNative.Attributes.schema(%{ifname: {3, :string}, mtu: {4, :u32}})
+
+  A kind or type that is none, or a type that is there twice, raises `ArgumentError`.
+  """
+  @spec schema(schema) :: compiled
+  def schema(schema), do: Schema.compile(schema)
 
   @doc """
   The bytes of attributes, in order, each padded with zeros to a multiple of 4.
 
-  `ArgumentError` is raised for a type that is not in 0..16383, a value that is none (see
-  `t:value/0`), a number out of its range, a string with a NUL, and an attribute of more than
-  65535 bytes, which are 65531 without its header.
+  An attribute of the schema is given by its name, or its type, with a value as `decode/2` gives it for its kind. One that
+  the schema does not know is given by its type with a `t:value/0`.
+
+      Attributes.encode([ifname: "eth0"], %{ifname: {3, :string}})
+      Attributes.encode([{3, {:string, "eth0"}}])
+
+  `ArgumentError` is raised for a name that the schema does not have, a type that is not in 0..16383, a value that is none
+  or of another kind, a number out of its range, a string with a NUL, and an attribute of more than 65535 bytes, which are
+  65531 without its header.
   """
-  @spec encode([{type, value}]) :: binary
-  def encode(attributes) when is_list(attributes) do
-    attributes |> Enum.map(&attribute/1) |> IO.iodata_to_binary()
+  @spec encode([{key, value | decoded}], schema) :: binary
+  def encode(attributes, schema \\ %{}) when is_list(attributes) do
+    encode(attributes, Schema.compile(schema), [])
   end
 
-  defp attribute({type, value}) when type in 0..@max_type do
-    {flags, payload} = payload(type, value)
+  # `path` has the keys of the attributes that these are in, the innermost first.
+  defp encode(attributes, schema, path) do
+    attributes |> Enum.map(&attribute(&1, schema, path)) |> IO.iodata_to_binary()
+  end
+
+  defp attribute({key, value}, schema, path) do
+    type = type!(key, schema, path)
+    path = [key | path]
+
+    {flags, payload} =
+      case schema.types do
+        %{^type => {_key, kind}} -> known(kind, value, path)
+        _ -> unknown(value, path)
+      end
+
     length = @header + byte_size(payload)
-    if length > @max_length, do: refuse!(type, "has #{length} bytes, and 65535 is the most")
+    if length > @max_length, do: refuse!(path, "has #{length} bytes, and 65535 is the most")
     [<<length::native-16, type + flags::native-16>>, payload, Alignment.padding(length)]
   end
 
-  defp attribute({type, _value}) do
-    raise ArgumentError, "type of an attribute is #{inspect(type)}, not in 0..#{@max_type}"
+  defp attribute(other, _schema, path) do
+    where = if path == [], do: "", else: " of " <> Schema.label(path)
+    raise ArgumentError, "an attribute#{where} is {type or name, value}, not #{inspect(other)}"
   end
 
-  defp payload(_type, {:nested, attributes}), do: {@nested, encode(attributes)}
-  defp payload(type, {:net_byteorder, value}), do: {@net_byteorder, plain(type, value)}
-  defp payload(type, value), do: {0, plain(type, value)}
+  defp type!(type, _schema, _path) when type in 0..@max_type, do: type
 
-  defp plain(_type, value) when is_binary(value), do: value
-  defp plain(_type, :flag), do: <<>>
-
-  defp plain(type, {:string, string}) when is_binary(string) do
-    if :binary.match(string, <<0>>) != :nomatch, do: refuse!(type, "has a NUL in its string")
-    string <> <<0>>
+  defp type!(name, %{names: names}, path) when is_atom(name) and names != %{} do
+    where = if path == [], do: "", else: " of " <> Schema.label(path)
+    Names.fetch!(names, name, "no attribute#{where}")
   end
 
-  defp plain(type, {kind, integer}) when is_map_key(@ranges, kind) do
-    range = Map.fetch!(@ranges, kind)
-    if integer not in range, do: refuse!(type, "is #{inspect(integer)}, not in #{inspect(range)}")
-    write(kind, integer)
+  defp type!(name, _schema, _path) when is_atom(name) and name not in [nil, true, false] do
+    raise ArgumentError,
+          "type of an attribute is #{inspect(name)}, not in 0..#{@max_type}; a name takes a schema that has it"
   end
 
-  defp plain(type, value), do: refuse!(type, "cannot hold #{inspect(value)}")
+  defp type!(other, _schema, _path) do
+    raise ArgumentError, "type of an attribute is #{inspect(other)}, not in 0..#{@max_type}"
+  end
 
-  defp write(:u8, n), do: <<n>>
-  defp write(:u16, n), do: <<n::native-16>>
-  defp write(:u32, n), do: <<n::native-32>>
-  defp write(:u64, n), do: <<n::native-64>>
-  defp write(:s8, n), do: <<n>>
-  defp write(:s16, n), do: <<n::native-16>>
-  defp write(:s32, n), do: <<n::native-32>>
-  defp write(:s64, n), do: <<n::native-64>>
-  defp write(:be16, n), do: <<n::big-16>>
-  defp write(:be32, n), do: <<n::big-32>>
-  defp write(:be64, n), do: <<n::big-64>>
+  defp known({:nested, schema}, attributes, path) when is_list(attributes) do
+    {@nested, encode(attributes, schema, path)}
+  end
 
-  @spec refuse!(type, String.t()) :: no_return
-  defp refuse!(type, what), do: raise(ArgumentError, "attribute #{type} #{what}")
+  defp known({:nested, _schema}, value, path) do
+    refuse!(path, "cannot hold #{inspect(value)}, only a list of attributes")
+  end
+
+  defp known({:list, kind}, values, path) when is_list(values) do
+    schema = %Schema{types: Map.new(1..length(values)//1, &{&1, {&1, kind}})}
+    {@nested, values |> Enum.with_index(&{&2 + 1, &1}) |> encode(schema, path)}
+  end
+
+  defp known({:list, _kind}, value, path) do
+    refuse!(path, "cannot hold #{inspect(value)}, only a list")
+  end
+
+  defp known(kind, value, path), do: {0, write(kind, value, path)}
+
+  defp unknown({:nested, attributes}, path) when is_list(attributes) do
+    {@nested, encode(attributes, %Schema{}, path)}
+  end
+
+  defp unknown({:net_byteorder, value}, path), do: {@net_byteorder, plain(value, path)}
+  defp unknown(value, path), do: {0, plain(value, path)}
+
+  defp plain(value, _path) when is_binary(value), do: value
+  defp plain(:flag, _path), do: <<>>
+
+  defp plain({kind, value}, path) when kind == :string or is_number_kind(kind),
+    do: write(kind, value, path)
+
+  defp plain(value, path), do: refuse!(path, "cannot hold #{inspect(value)}#{hint(value)}")
+
+  defp write(kind, value, path) do
+    case Kind.write(kind, value) do
+      {:ok, bytes} -> bytes
+      {:error, what} -> refuse!(path, what)
+    end
+  end
+
+  # What was meant, where no schema says what it has to be.
+  defp hint(n) when is_integer(n), do: ": a number is given with its kind, as {:u32, #{n}}"
+  defp hint(list) when is_list(list), do: ": attributes are given as {:nested, attributes}"
+  defp hint(true), do: ": a flag is given as :flag"
+
+  defp hint({kind, n}) when is_atom(kind) and is_integer(n) do
+    ": #{inspect(kind)} is no kind of number#{Names.choice(kind, Kind.numbers())}"
+  end
+
+  defp hint(_value) do
+    ": it holds a binary, :flag, {:string, binary}, {kind, number}, {:nested, attributes} or {:net_byteorder, plain}"
+  end
+
+  @spec refuse!([key], String.t()) :: no_return
+  defp refuse!(path, what), do: raise(ArgumentError, "#{Schema.label(path)} #{what}")
 
   @doc """
   The attributes of a binary, in order: `decode/2` with a schema that knows no type.
@@ -161,7 +252,8 @@ defmodule LinxNative.Attributes do
   The attributes of a binary with their values, in order; none for an empty one.
 
   A type that is there more than once is given as often. The flag bits are taken off the types. An
-  attribute that the schema does not know has its bytes as its value. The last attribute may lack
+  attribute has the key that the schema has for it; one that the schema does not know has its type as its key, and its
+  bytes as its value. The last attribute may lack
   its padding. Strings and bytes are parts of `binary` and keep it in memory: copy
   (`:binary.copy/1`) what is to be kept for long.
 
@@ -171,16 +263,16 @@ defmodule LinxNative.Attributes do
   bytes, also for a nested one, and its `detail` what is wrong with it, see `t:reason/0`. Nothing raises, whatever the
   bytes.
   """
-  @spec decode(binary, schema) :: {:ok, [{type, decoded}]} | {:error, Error.t()}
-  def decode(binary, schema) when is_binary(binary) and is_map(schema) do
-    with {:error, wrong} <- decode(binary, byte_size(binary), schema, []),
+  @spec decode(binary, schema) :: {:ok, [{key, decoded}]} | {:error, Error.t()}
+  def decode(binary, schema) when is_binary(binary) do
+    with {:error, wrong} <- decode(binary, byte_size(binary), Schema.compile(schema), []),
          do: {:error, Error.malformed(wrong)}
   end
 
   @doc """
   Returns the attributes of a binary as `decode/2` does, or raises its error.
   """
-  @spec decode!(binary, schema) :: [{type, decoded}]
+  @spec decode!(binary, schema) :: [{key, decoded}]
   def decode!(binary, schema \\ %{}) do
     case decode(binary, schema) do
       {:ok, attributes} -> attributes
@@ -195,8 +287,9 @@ defmodule LinxNative.Attributes do
     offset = stop - byte_size(left)
 
     with {:ok, type, payload, left} <- first(left, offset),
-         {:ok, value} <- value(kind(schema, type), type, payload, offset) do
-      decode(left, stop, schema, [{type, value} | attributes])
+         {key, kind} = entry(schema, type),
+         {:ok, value} <- value(kind, key, payload, offset) do
+      decode(left, stop, schema, [{key, value} | attributes])
     end
   end
 
@@ -217,57 +310,38 @@ defmodule LinxNative.Attributes do
     {:ok, Bitwise.band(type, @max_type), payload, left}
   end
 
-  defp kind({:every, kind}, _type), do: kind
-  defp kind(schema, type), do: Map.get(schema, type, :binary)
+  defp entry({:every, kind}, type), do: {type, kind}
 
-  defp value({:nested, schema}, _type, payload, offset), do: nested(payload, offset, schema)
+  defp entry(schema, type) do
+    case schema.types do
+      %{^type => entry} -> entry
+      _ -> {type, :binary}
+    end
+  end
 
-  defp value({:list, kind}, _type, payload, offset) do
+  defp value({:nested, schema}, _key, payload, offset), do: nested(payload, offset, schema)
+
+  defp value({:list, kind}, _key, payload, offset) do
     with {:ok, attributes} <- nested(payload, offset, {:every, kind}) do
       {:ok, Enum.map(attributes, &elem(&1, 1))}
     end
   end
 
-  defp value(kind, type, payload, offset) do
-    with :error <- read(kind, payload), do: {:error, {{:bad_value, type}, offset}}
+  defp value(kind, key, payload, offset) do
+    with :error <- Kind.read(kind, payload), do: {:error, {{:bad_value, key}, offset}}
   end
 
   defp nested(payload, offset, schema) do
     decode(payload, offset + @header + byte_size(payload), schema, [])
   end
 
-  defp read(:binary, bytes), do: {:ok, bytes}
-  defp read(:flag, <<>>), do: {:ok, true}
-  defp read(:string, bytes), do: string(bytes)
-  defp read(:u8, <<n>>), do: {:ok, n}
-  defp read(:u16, <<n::native-16>>), do: {:ok, n}
-  defp read(:u32, <<n::native-32>>), do: {:ok, n}
-  defp read(:u64, <<n::native-64>>), do: {:ok, n}
-  defp read(:s8, <<n::signed>>), do: {:ok, n}
-  defp read(:s16, <<n::native-signed-16>>), do: {:ok, n}
-  defp read(:s32, <<n::native-signed-32>>), do: {:ok, n}
-  defp read(:s64, <<n::native-signed-64>>), do: {:ok, n}
-  defp read(:be16, <<n::big-16>>), do: {:ok, n}
-  defp read(:be32, <<n::big-32>>), do: {:ok, n}
-  defp read(:be64, <<n::big-64>>), do: {:ok, n}
-  defp read(kind, _bytes) when kind == :flag or is_map_key(@ranges, kind), do: :error
-
-  defp string(bytes) do
-    case :binary.split(bytes, <<0>>) do
-      [string] -> {:ok, string}
-      [string, rest] -> if zeros?(rest), do: {:ok, string}, else: :error
-    end
-  end
-
-  defp zeros?(bytes), do: bytes == <<0::size(byte_size(bytes))-unit(8)>>
-
   @doc """
-  The value of the first attribute of a type, or `default` where there is none.
+  The value of the first attribute with that name or type, or `default` where there is none.
   """
-  @spec get([{type, held}], type, default) :: held | default when held: term, default: term
-  def get(attributes, type, default \\ nil) do
-    case List.keyfind(attributes, type, 0) do
-      {_type, value} -> value
+  @spec get([{key, held}], key, default) :: held | default when held: term, default: term
+  def get(attributes, key, default \\ nil) do
+    case List.keyfind(attributes, key, 0) do
+      {_key, value} -> value
       nil -> default
     end
   end

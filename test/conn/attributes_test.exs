@@ -78,10 +78,13 @@ defmodule LinxNative.AttributesTest do
         assert Attributes.encode([{type, {:nested, []}}]) == raw(0x8000 + type, "")
       end
 
-      for type <- [-1, @max_type + 1, 0x8001, 1.0, nil, :one] do
+      for type <- [-1, @max_type + 1, 0x8001, 1.0, nil] do
         said = "type of an attribute is #{inspect(type)}, not in 0..16383"
         assert_raise ArgumentError, said, fn -> Attributes.encode([{type, "1"}]) end
       end
+
+      said = "type of an attribute is :one, not in 0..16383; a name takes a schema that has it"
+      assert_raise ArgumentError, said, fn -> Attributes.encode([{:one, "1"}]) end
     end
 
     test "both ends of the numbers" do
@@ -134,6 +137,32 @@ defmodule LinxNative.AttributesTest do
           Attributes.encode([{3, value}])
         end
       end
+    end
+
+    test "a value without its kind is refused with what was meant" do
+      for {value, meant} <- [
+            {1500, "cannot hold 1500: a number is given with its kind, as {:u32, 1500}"},
+            {true, "cannot hold true: a flag is given as :flag"},
+            {[{1, "a"}],
+             ~s(cannot hold [{1, "a"}]: attributes are given as {:nested, attributes})},
+            {{:u322, 5}, "cannot hold {:u322, 5}: :u322 is no kind of number, did you mean :u32?"}
+          ] do
+        error = assert_raise ArgumentError, fn -> Attributes.encode([{4, value}]) end
+        assert String.starts_with?(error.message, "attribute 4 " <> meant)
+      end
+    end
+
+    test "a value in others is refused with where it is" do
+      attributes = [{18, {:nested, [{2, {:nested, [{1, 5}]}}]}}]
+
+      assert_raise ArgumentError, ~r/^attribute 1 of 2 of 18 cannot hold 5: /, fn ->
+        Attributes.encode(attributes)
+      end
+    end
+
+    test "no attribute" do
+      said = ~s(an attribute is {type or name, value}, not "eth0")
+      assert_raise ArgumentError, said, fn -> Attributes.encode(["eth0"]) end
     end
   end
 
@@ -279,8 +308,52 @@ defmodule LinxNative.AttributesTest do
       assert Attributes.decode(binary, %{1 => :u8}) == malformed({:bad_value, 1}, 0)
     end
 
-    test "a kind that is none is a mistake of the caller" do
-      assert_raise FunctionClauseError, fn -> Attributes.decode(raw(1, ""), %{1 => :u128}) end
+    test "attributes have the names that the schema has for them, others their types" do
+      binary = raw(3, <<"eth0", 0>>) <> raw(4, <<1500::native-32>>) <> raw(5, "a") <> raw(6, "b")
+      schema = %{:ifname => {3, :string}, :mtu => {4, :u32}, 6 => :string}
+
+      assert Attributes.decode(binary, schema) ==
+               {:ok, [{:ifname, "eth0"}, {:mtu, 1500}, {5, "a"}, {6, "b"}]}
+
+      assert {:error, {{:bad_value, :mtu}, 0}} = Attributes.decode(raw(4, "12345"), schema)
+    end
+
+    test "addresses, of 4 and of 16 bytes" do
+      schema = %{1 => :ip}
+      six = {0x2001, 0xDB8, 0, 0, 0, 0, 0, 1}
+
+      for {bytes, address} <- [
+            {<<192, 0, 2, 1>>, {192, 0, 2, 1}},
+            {<<0x20010DB8::32, 1::96>>, six}
+          ] do
+        assert Attributes.decode(raw(1, bytes), schema) == {:ok, [{1, address}]}
+      end
+
+      for size <- [0, 3, 5, 15, 17], bytes = <<0::size(size)-unit(8)>> do
+        assert {:error, {{:bad_value, 1}, 0}} = Attributes.decode(raw(1, bytes), schema)
+      end
+    end
+
+    test "names of numbers, and numbers that have none" do
+      schema = %{1 => {:enum, :u8, [down: 2, up: 6]}}
+      binary = raw(1, <<6>>) <> raw(1, <<2>>) <> raw(1, <<7>>)
+      assert Attributes.decode(binary, schema) == {:ok, [{1, :up}, {1, :down}, {1, 7}]}
+      assert {:error, {{:bad_value, 1}, 0}} = Attributes.decode(raw(1, <<0, 6>>), schema)
+    end
+
+    test "names of bits, in their order, and the bits that have none" do
+      schema = %{1 => {:bits, :u32, %{up: 1, running: 0x40, loopback: 8}}}
+
+      for {number, names} <- [
+            {0, []},
+            {1, [:up]},
+            {0x49, [:up, :loopback, :running]},
+            {0x80000009, [:up, :loopback, 0x80000000]},
+            {0x06, [0x06]}
+          ] do
+        assert Attributes.decode(raw(1, <<number::native-32>>), schema) == {:ok, [{1, names}]}
+        assert Attributes.encode([{1, names}], schema) == raw(1, <<number::native-32>>)
+      end
     end
 
     test "random attributes come back as they were" do
@@ -298,6 +371,147 @@ defmodule LinxNative.AttributesTest do
     end
   end
 
+  describe "encode with a schema" do
+    @schema %{
+      name: {3, :string},
+      mtu: {4, :u32},
+      mac: {1, :binary},
+      up: {5, :flag},
+      address: {6, :ip},
+      state: {16, {:enum, :u8, [down: 2, up: 6]}},
+      flags: {8, {:bits, :u32, [up: 1, running: 0x40]}},
+      info: {18, {:nested, %{kind: {1, :string}, more: {2, {:nested, %{}}}}}},
+      names: {9, {:list, :string}}
+    }
+
+    test "gives the bytes that decode with it takes, and back" do
+      attributes = [
+        name: "eth0",
+        mtu: 1500,
+        mac: <<1, 2, 3, 4, 5, 6>>,
+        up: true,
+        address: {192, 0, 2, 1},
+        address: {0x2001, 0xDB8, 0, 0, 0, 0, 0, 0xFFFF},
+        state: :up,
+        state: 7,
+        flags: [:up, :running, 0x100],
+        info: [kind: "bridge", more: []],
+        names: ["a", "b"],
+        names: []
+      ]
+
+      binary = Attributes.encode(attributes, @schema)
+      assert Attributes.decode(binary, @schema) == {:ok, attributes}
+      assert Attributes.decode(binary, Attributes.schema(@schema)) == {:ok, attributes}
+      assert Attributes.encode(attributes, Attributes.schema(@schema)) == binary
+    end
+
+    test "lays them out as the kernel has them" do
+      for {attribute, bytes} <- [
+            {{:name, "eth0"}, raw(3, <<"eth0", 0>>)},
+            {{:mtu, 1500}, raw(4, <<1500::native-32>>)},
+            {{:up, true}, raw(5, "")},
+            {{:address, {192, 0, 2, 1}}, raw(6, <<192, 0, 2, 1>>)},
+            {{:address, {1, 2, 3, 4, 5, 6, 7, 0x8000}},
+             raw(6, <<1::16, 2::16, 3::16, 4::16, 5::16, 6::16, 7::16, 0x8000::16>>)},
+            {{:state, :down}, raw(16, <<2>>)},
+            {{:flags, 0x41}, raw(8, <<0x41::native-32>>)},
+            {{:info, [kind: "veth"]}, raw(0x8012, raw(1, <<"veth", 0>>))},
+            {{:names, ["a", "b"]}, raw(0x8009, raw(1, <<"a", 0>>) <> raw(2, <<"b", 0>>))}
+          ] do
+        assert {attribute, Attributes.encode([attribute], @schema)} == {attribute, bytes}
+      end
+    end
+
+    test "takes the type in place of the name, and unknown types with their kinds" do
+      assert Attributes.encode([{3, "eth0"}], @schema) ==
+               Attributes.encode([name: "eth0"], @schema)
+
+      assert Attributes.encode([{99, {:u16, 1}}], @schema) == raw(99, <<1::native-16>>)
+
+      assert Attributes.encode([info: [more: [{1, {:u8, 5}}]]], @schema) ==
+               raw(0x8012, raw(0x8002, raw(1, <<5>>)))
+    end
+
+    test "a name that is unknown is refused with those there are" do
+      said =
+        "no attribute is named :nmae, did you mean :name? There are: " <>
+          ":address, :flags, :info, :mac, :mtu, :name, :names, :state, :up"
+
+      assert_raise ArgumentError, said, fn -> Attributes.encode([nmae: "eth0"], @schema) end
+
+      said = "no attribute of attribute :info is named :type. There are: :kind, :more"
+
+      assert_raise ArgumentError, said, fn ->
+        Attributes.encode([info: [type: "veth"]], @schema)
+      end
+    end
+
+    test "a value of another kind is refused with what it can be" do
+      for {attribute, said} <- [
+            {{:name, 5}, "attribute :name cannot hold 5, only a string"},
+            {{:name, {:string, "a"}},
+             ~s(attribute :name cannot hold {:string, "a"}, only a string)},
+            {{:name, <<"a", 0>>}, "attribute :name has a NUL in its string"},
+            {{:mtu, -1}, "attribute :mtu is -1, not in 0..4294967295"},
+            {{:mac, [1, 2]}, "attribute :mac cannot hold [1, 2], only a binary"},
+            {{:up, false}, "attribute :up cannot hold false: a flag is true, or left out"},
+            {{:address, "::1"},
+             ~s(attribute :address cannot hold "::1", only an address of :inet, for example {127, 0, 0, 1})},
+            {{:address, {1, 2, 3, 256}},
+             "attribute :address cannot hold {1, 2, 3, 256}, only an address of :inet, for example {127, 0, 0, 1}"},
+            {{:address, {1, 2, 3}},
+             "attribute :address cannot hold {1, 2, 3}, only an address of :inet, for example {127, 0, 0, 1}"},
+            {{:state, :downn},
+             "attribute :state cannot hold :downn, did you mean :down? There are: :down, :up"},
+            {{:state, 256}, "attribute :state is 256, not in 0..255"},
+            {{:flags, [:up, :runing]},
+             "attribute :flags cannot hold :runing, did you mean :running? There are: :running, :up"},
+            {{:flags, :up},
+             "attribute :flags cannot hold :up, only a number or a list of: :running, :up"},
+            {{:flags, [0x1_0000_0000]}, "attribute :flags is 4294967296, not in 0..4294967295"},
+            {{:info, "x"}, ~s(attribute :info cannot hold "x", only a list of attributes)},
+            {{:names, "x"}, ~s(attribute :names cannot hold "x", only a list)},
+            {{:names, ["a", 2]}, "attribute 2 of :names cannot hold 2, only a string"},
+            {{:info, [kind: 1]}, "attribute :kind of :info cannot hold 1, only a string"}
+          ] do
+        assert_raise ArgumentError, said, fn -> Attributes.encode([attribute], @schema) end
+      end
+    end
+  end
+
+  describe "a schema that is wrong is refused, whatever the attributes:" do
+    test "a kind that is none" do
+      for {schema, said} <- [
+            {%{3 => :sting}, "attribute 3: :sting is no kind, did you mean :string? There are: "},
+            {%{name: {3, :u128}}, "attribute :name: :u128 is no kind"},
+            {%{3 => {:nested, %{1 => nil}}}, "attribute 1 of 3: nil is no kind"},
+            {%{3 => {:list, "u8"}}, ~s(attribute 3: "u8" is no kind)},
+            {%{3 => {:enum, :string, []}}, "attribute 3: {:enum, :string, []} is no kind"},
+            {%{3 => {:enum, :u8, [up: 256]}},
+             "attribute 3: {:up, 256} is no name with its number of the kind :u8"},
+            {%{3 => {:bits, :u8, [1]}}, "attribute 3: 1 is no name with its number"},
+            {%{3 => {:nested, []}}, "attribute 3: a schema is a map of types or names, not []"},
+            {%{-1 => :u8}, "a schema has types in 0..16383"},
+            {%{0x4000 => :u8}, "a schema has types in 0..16383"},
+            {%{"ifname" => {3, :string}}, "a schema has types in 0..16383"},
+            {%{ifname: :string}, "a schema has types in 0..16383"},
+            {%{:name => {3, :string}, 3 => :u8}, "attribute 3 is in the schema twice: 3, :name"},
+            {[ifname: {3, :string}],
+             "a schema is a map of types or names, not [ifname: {3, :string}]"}
+          ] do
+        for call <- [
+              fn -> Attributes.schema(schema) end,
+              fn -> Attributes.decode("", schema) end,
+              fn -> Attributes.encode([], schema) end
+            ] do
+          error = assert_raise ArgumentError, call
+          assert String.starts_with?(error.message, said), error.message
+        end
+      end
+    end
+  end
+
   test "get the first of a type" do
     attributes = [{1, "a"}, {2, false}, {1, "b"}, {3, nil}]
     assert Attributes.get(attributes, 1) == "a"
@@ -306,6 +520,7 @@ defmodule LinxNative.AttributesTest do
     assert Attributes.get(attributes, 4) == nil
     assert Attributes.get(attributes, 4, :default) == :default
     assert Attributes.get([], 1, 5) == 5
+    assert Attributes.get([{1, "a"}, {:name, "b"}], :name) == "b"
   end
 
   # As the kernel lays it out, written without the module.

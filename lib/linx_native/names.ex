@@ -1,0 +1,53 @@
+defmodule LinxNative.Names do
+  @moduledoc false
+
+  # Names are similar from here on: `ifnmae` and `ifname` have 0.94, `mtu` and `mark` 0.53.
+  @similar 0.77
+
+  @doc """
+  Returns what a name stands for. A name that is not among the keys of `table` raises `ArgumentError` with those there are;
+  `what` is the subject of the message, for example `"no multicast group"`.
+  """
+  @spec fetch!(%{optional(term) => value}, term, String.t()) :: value when value: term
+  def fetch!(table, name, what) do
+    case table do
+      %{^name => value} -> value
+      _ -> raise ArgumentError, unknown(what, name, Map.keys(table))
+    end
+  end
+
+  @doc """
+  Says that there is no such name, which one was perhaps meant, and which there are.
+  """
+  @spec unknown(String.t(), term, [term]) :: String.t()
+  def unknown(what, name, names), do: "#{what} is named #{inspect(name)}#{choice(name, names)}"
+
+  @doc """
+  Continues a sentence that ends with a name: which one was perhaps meant, and which there are.
+  """
+  @spec choice(term, [term]) :: String.t()
+  def choice(name, names), do: "#{meant(name, names)} There are: #{list(names)}"
+
+  @doc """
+  Lists names in the order of the alphabet.
+  """
+  @spec list([term]) :: String.t()
+  def list([]), do: "none"
+  def list(names), do: names |> Enum.sort() |> Enum.map_join(", ", &inspect/1)
+
+  @spec meant(term, [term]) :: String.t()
+  defp meant(name, names) do
+    with true <- is_atom(name) or (is_binary(name) and String.valid?(name)),
+         [_ | _] = names <- Enum.filter(names, &similar?(&1, name)) do
+      ", did you mean #{names |> Enum.max_by(&distance(&1, name)) |> inspect()}?"
+    else
+      _ -> "."
+    end
+  end
+
+  defp similar?(one, other), do: distance(one, other) >= @similar
+
+  defp distance(one, other) do
+    String.jaro_distance(String.downcase("#{one}"), String.downcase("#{other}"))
+  end
+end
