@@ -315,7 +315,7 @@ defmodule LinxNative.AttributesTest do
       assert Attributes.decode(binary, schema) ==
                {:ok, [{:ifname, "eth0"}, {:mtu, 1500}, {5, "a"}, {6, "b"}]}
 
-      assert {:error, {{:bad_value, :mtu}, 0}} = Attributes.decode(raw(4, "12345"), schema)
+      assert Attributes.decode(raw(4, "12345"), schema) == malformed({:bad_value, :mtu}, 0)
     end
 
     test "addresses, of 4 and of 16 bytes" do
@@ -330,7 +330,7 @@ defmodule LinxNative.AttributesTest do
       end
 
       for size <- [0, 3, 5, 15, 17], bytes = <<0::size(size)-unit(8)>> do
-        assert {:error, {{:bad_value, 1}, 0}} = Attributes.decode(raw(1, bytes), schema)
+        assert Attributes.decode(raw(1, bytes), schema) == malformed({:bad_value, 1}, 0)
       end
     end
 
@@ -338,7 +338,7 @@ defmodule LinxNative.AttributesTest do
       schema = %{1 => {:enum, :u8, [down: 2, up: 6]}}
       binary = raw(1, <<6>>) <> raw(1, <<2>>) <> raw(1, <<7>>)
       assert Attributes.decode(binary, schema) == {:ok, [{1, :up}, {1, :down}, {1, 7}]}
-      assert {:error, {{:bad_value, 1}, 0}} = Attributes.decode(raw(1, <<0, 6>>), schema)
+      assert Attributes.decode(raw(1, <<0, 6>>), schema) == malformed({:bad_value, 1}, 0)
     end
 
     test "names of bits, in their order, and the bits that have none" do

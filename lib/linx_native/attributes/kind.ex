@@ -70,6 +70,15 @@ defmodule LinxNative.Attributes.Kind do
 
   defp in_range?(kind, number), do: is_integer(number) and number in Map.fetch!(@ranges, kind)
 
+  @doc "How many bytes a number, or the names of one, takes."
+  @spec size(t) :: 1 | 2 | 4 | 8
+  def size({:enum, kind, _names, _numbers}), do: size(kind)
+  def size({:bits, kind, _names}), do: size(kind)
+  def size(kind) when kind in [:u8, :s8], do: 1
+  def size(kind) when kind in [:u16, :s16, :be16], do: 2
+  def size(kind) when kind in [:u32, :s32, :be32], do: 4
+  def size(kind) when kind in [:u64, :s64, :be64], do: 8
+
   @doc """
   The value that these bytes are.
   """
