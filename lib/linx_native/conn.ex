@@ -84,7 +84,7 @@ defmodule LinxNative.Conn do
   | options by number and binary | by name, checked |
   """
 
-  import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_group: 1, is_trace: 1]
+  import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_trace: 1]
   import Bitwise
 
   alias LinxNative.Conn.{
@@ -101,7 +101,7 @@ defmodule LinxNative.Conn do
     Trace
   }
 
-  alias LinxNative.{Alignment, Attributes, Errno, Error, Message}
+  alias LinxNative.{Alignment, Attributes, Errno, Error, Message, Rtnetlink}
 
   @typedoc "A connection on this node, or the name it was given."
   @type t :: GenServer.server()
@@ -167,7 +167,7 @@ defmodule LinxNative.Conn do
 
     * `:netns` - whose network namespace: `:host` (the default) that of the VM, `{:pid, pid}` that of a process,
       `{:path, path}` that of a file, `{:fd, fd}` that of an open descriptor, which stays the caller's
-    * `:groups` - multicast groups to join, by number from 1 on
+    * `:groups` - multicast groups to join, see `join_group/2`
     * `:active`, `:subscriber` - see `active/2`; what is not `active: false` needs a subscriber
     * `:read_buffer`, `:write_buffer` - sizes in bytes, 1 to 1073741823, which the kernel doubles; beyond the system's
       limit (`net.core.rmem_max`, `wmem_max`) where that is allowed
@@ -201,14 +201,15 @@ defmodule LinxNative.Conn do
     for module <- @needed, do: {:module, ^module} = Code.ensure_loaded(module)
 
     {server, options} = Keyword.split(options, [:name])
-    options = Options.parse!(options)
+    protocol = Options.protocol!(protocol)
+    options = Options.parse!(options, protocol)
 
     if options.active != false and options.subscriber == nil do
       raise ArgumentError, "the option :active needs a :subscriber"
     end
 
     with {:error, {:shutdown, error}} <-
-           GenServer.start_link(Server, {self(), Options.protocol!(protocol), options}, server) do
+           GenServer.start_link(Server, {self(), protocol, options}, server) do
       {:error, error}
     end
   end
@@ -360,20 +361,32 @@ defmodule LinxNative.Conn do
   def trace(conn, trace) when is_trace(trace), do: call(conn, {:trace, trace})
 
   @doc """
-  Joins a multicast group, given by its number: `NETLINK_ADD_MEMBERSHIP`. As `1` for links (`RTNLGRP_LINK`).
+  Joins a multicast group: `NETLINK_ADD_MEMBERSHIP`.
+
+  `group` is its number, or on a connection to `:route` its name, for example `:link` (`RTNLGRP_LINK`); see
+  `LinxNative.Rtnetlink`. The groups of generic netlink are joined by `LinxNative.Genetlink.join_group/3`.
 
   Errors: `:einval` (the protocol has no such group), `:eperm`.
   """
-  @spec join_group(t, pos_integer) :: :ok | {:error, Error.t()}
-  def join_group(conn, group) when is_group(group),
-    do: native(conn, {:group, group}, :join, [group])
+  @spec join_group(t, pos_integer | Rtnetlink.group()) :: :ok | {:error, Error.t()}
+  def join_group(conn, group) do
+    with {:ok, group} <- group(conn, group), do: native(conn, {:group, group}, :join, [group])
+  end
 
   @doc """
   Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`. Events that are on their way still come.
   """
-  @spec leave_group(t, pos_integer) :: :ok | {:error, Error.t()}
-  def leave_group(conn, group) when is_group(group),
-    do: native(conn, {:group, group}, :leave, [group])
+  @spec leave_group(t, pos_integer | Rtnetlink.group()) :: :ok | {:error, Error.t()}
+  def leave_group(conn, group) do
+    with {:ok, group} <- group(conn, group), do: native(conn, {:group, group}, :leave, [group])
+  end
+
+  # What a name stands for depends on the protocol, which the connection knows.
+  defp group(conn, name) when is_atom(name) do
+    with {:ok, protocol} <- call(conn, :protocol), do: {:ok, Options.group!(name, protocol)}
+  end
+
+  defp group(_conn, number), do: {:ok, Options.group!(number, nil)}
 
   @doc """
   Sets an option of the socket: one of those of `start_link/2` that are on or off, or the size of `:read_buffer` or

@@ -50,6 +50,7 @@ defmodule LinxNative.Error do
       `t:LinxNative.Attributes.reason/0`, or `:no_outcome` (the last message of an answer does not say how it ended)
     * `:not_accepted` - a request to another port than the kernel's takes `accept: :any`
     * `:filter` - the kernel would refuse the filter: `detail` is a `t:LinxNative.Conn.Filter.refusal/0`
+    * `:unknown_type` - the messages of the type `detail` have no names in `LinxNative.Rtnetlink`
     * `:sequence`, `:port_id` - the reply is to another request, or for another socket
     * another atom - the name of an errno, for example `:eperm`, or the number if Linux has no name for it
   """
@@ -62,6 +63,7 @@ defmodule LinxNative.Error do
           | :malformed
           | :not_accepted
           | :filter
+          | :unknown_type
           | :sequence
           | :port_id
           | Errno.t()
@@ -140,6 +142,10 @@ defmodule LinxNative.Error do
     "the kernel would refuse the filter: #{inspect(reason)}"
   end
 
+  defp describe(%{reason: :unknown_type, detail: type}) do
+    "messages of the type #{inspect(type)} have no names for their header and attributes here"
+  end
+
   defp describe(%{reason: :sequence}),
     do: "the reply has another sequence number than the request"
 
@@ -151,7 +157,7 @@ defmodule LinxNative.Error do
   defp malformation(:truncated), do: "the length field reaches beyond the end"
 
   defp malformation({:bad_value, type}),
-    do: "attribute #{type} does not hold what the schema says"
+    do: "attribute #{inspect(type)} does not hold what the schema says"
 
   defp malformation(:no_outcome), do: "the last message of the answer does not say how it ended"
 

@@ -11,7 +11,7 @@ defmodule LinxNative.Message do
   the body.
   """
 
-  alias LinxNative.{Alignment, Error}
+  alias LinxNative.{Alignment, Error, Names}
 
   defstruct type: 0, flags: 0, sequence: 0, port_id: 0, body: <<>>, protocol: nil
 
@@ -215,11 +215,7 @@ defmodule LinxNative.Message do
     Bitwise.band(flags, bits) == bits
   end
 
-  for {name, bits} <- @flags do
-    defp bits!(unquote(name)), do: unquote(bits)
-  end
-
-  defp bits!(name), do: raise(ArgumentError, "no flag of a message is named #{inspect(name)}")
+  defp bits!(name), do: Names.fetch!(@flags, name, "no flag of a message")
 
   @doc """
   Whether a message may be the reply to a request.

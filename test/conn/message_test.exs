@@ -178,7 +178,10 @@ defmodule LinxNative.MessageTest do
     end
 
     test "of unknown names" do
-      said = "no flag of a message is named :req"
+      said =
+        "no flag of a message is named :req, did you mean :request? There are: :ack, :ack_tlvs, :append, :atomic, :capped, :create, " <>
+          ":dump, :dump_filtered, :dump_intr, :echo, :excl, :match, :multi, :nonrec, :replace, :request, :root"
+
       assert_raise ArgumentError, said, fn -> Message.flags([:ack, :req]) end
       assert_raise ArgumentError, said, fn -> Message.flag?(%Message{}, :req) end
       assert_raise ArgumentError, fn -> Message.flags(["ack"]) end

@@ -4,7 +4,7 @@ defmodule LinxNative.Conn.Options do
   """
 
   alias LinxNative.Conn.{Filter, Native}
-  alias LinxNative.Message
+  alias LinxNative.{Message, Rtnetlink}
 
   @flags [
     :packet_info,
@@ -75,14 +75,14 @@ defmodule LinxNative.Conn.Options do
   end
 
   @doc "The options as the process takes them, with what was left out."
-  @spec parse!(keyword) :: map
-  def parse!(options) do
+  @spec parse!(keyword, integer) :: map
+  def parse!(options, protocol) do
     options = options |> Keyword.validate!(@defaults) |> Map.new()
     for {name, value} <- options, do: check(name, value) || refuse!(name, value)
 
     %{
       netns: netns(options.netns),
-      groups: options.groups,
+      groups: Enum.map(options.groups, &group!(&1, named(protocol))),
       buffers: for(name <- [:read_buffer, :write_buffer], size = options[name], do: {name, size}),
       datagram: options.datagram,
       event_buffer: options.event_buffer,
@@ -98,8 +98,22 @@ defmodule LinxNative.Conn.Options do
     }
   end
 
-  @doc "Whether it is a number of a multicast group."
-  defguard is_group(group) when is_integer(group) and group in 1..@max_group
+  defguardp is_group(group) when is_integer(group) and group in 1..@max_group
+
+  @doc "The number of a multicast group, which may have a name if the protocol has names here, see `named/1`."
+  @spec group!(term, Message.protocol() | nil) :: pos_integer
+  def group!(group, _protocol) when is_group(group), do: group
+  def group!(name, :route) when is_atom(name), do: Rtnetlink.group(name)
+
+  def group!(name, _protocol) when is_atom(name) do
+    raise ArgumentError,
+          "a multicast group has a name only on a connection to :route; here it is a number, not #{inspect(name)}"
+  end
+
+  def group!(other, _protocol) do
+    raise ArgumentError,
+          "a multicast group is a name or a number in 1..#{@max_group}, not #{inspect(other)}"
+  end
 
   @doc "Whether it is a size of a buffer, in bytes."
   defguard is_buffer(size) when is_integer(size) and size in 1..@max_buffer
@@ -117,8 +131,8 @@ defmodule LinxNative.Conn.Options do
   defp check(:netns, {:path, path}), do: is_binary(path)
   defp check(:netns, {:fd, fd}), do: is_integer(fd) and fd in 0..0x7FFFFFFF
   defp check(:netns, _other), do: false
-  defp check(:groups, [group | groups]), do: is_group(group) and check(:groups, groups)
-  defp check(:groups, groups), do: groups == []
+  # Each of them is checked by group!/2.
+  defp check(:groups, groups), do: is_list(groups) and not List.improper?(groups)
   defp check(name, nil) when name in [:read_buffer, :write_buffer, :filter, :subscriber], do: true
   defp check(name, size) when name in [:read_buffer, :write_buffer], do: is_buffer(size)
   defp check(:datagram, size), do: is_integer(size) and size in 32..@max_datagram

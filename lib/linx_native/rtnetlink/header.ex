@@ -1,0 +1,74 @@
+defmodule LinxNative.Rtnetlink.Header do
+  @moduledoc false
+
+  # The fixed header of a family of messages, a C structure: what comes before the attributes.
+
+  alias LinxNative.Attributes.Kind
+  alias LinxNative.Names
+
+  @typedoc "Its fields in order, and how many bytes of padding are between them."
+  @type t :: [{atom, Kind.t()} | {:padding, pos_integer}]
+
+  @doc "Compiles the fields, which are names with kinds as in `t:LinxNative.Attributes.kind/0`."
+  @spec compile(keyword) :: t
+  def compile(fields) do
+    for {name, kind} <- fields do
+      if name == :padding do
+        {:padding, kind}
+      else
+        {:ok, kind} = Kind.compile(kind)
+        {name, kind}
+      end
+    end
+  end
+
+  @doc "The names of its fields."
+  @spec fields(t) :: [atom]
+  def fields(header), do: for({name, _kind} <- header, name != :padding, do: name)
+
+  @doc "The fields of a header with their values, and what comes after it."
+  @spec read(t, binary) :: {:ok, %{atom => term}, binary} | :error
+  def read(header, bytes), do: read(header, bytes, %{})
+
+  defp read([], rest, values), do: {:ok, values, rest}
+
+  defp read([{:padding, size} | fields], bytes, values) do
+    case bytes do
+      <<_::binary-size(size), rest::binary>> -> read(fields, rest, values)
+      _ -> :error
+    end
+  end
+
+  defp read([{name, kind} | fields], bytes, values) do
+    size = Kind.size(kind)
+
+    with <<field::binary-size(size), rest::binary>> <- bytes,
+         {:ok, value} <- Kind.read(kind, field) do
+      read(fields, rest, Map.put(values, name, value))
+    else
+      _ -> :error
+    end
+  end
+
+  @doc "The bytes of a header with these values of fields; the others are 0. What is wrong raises `ArgumentError`."
+  @spec write!(t, Enumerable.t(), String.t()) :: binary
+  def write!(header, values, what) do
+    known = Map.new(fields(header), &{&1, &1})
+
+    values =
+      Map.new(values, fn {name, value} ->
+        {Names.fetch!(known, name, "no field of #{what}"), value}
+      end)
+
+    for field <- header, into: <<>>, do: bytes!(field, values, what)
+  end
+
+  defp bytes!({:padding, size}, _values, _what), do: <<0::size(size)-unit(8)>>
+
+  defp bytes!({name, kind}, values, what) do
+    case Kind.write(kind, Map.get(values, name, 0)) do
+      {:ok, bytes} -> bytes
+      {:error, wrong} -> raise ArgumentError, "the field #{inspect(name)} of #{what} #{wrong}"
+    end
+  end
+end
