@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.ProbeLibrary do
   @moduledoc """
-  The libraries of `native/nif_probe`. Ready-made ones are beside the ready-made harness.
+  The libraries of `native/nif_probe`, and one of `native/linx_conn`. Ready-made ones are beside the ready-made harness.
   """
 
   alias LinxNative.Test.{Bare, Harness}
@@ -25,16 +25,26 @@ defmodule LinxNative.Test.ProbeLibrary do
   def newer, do: file("examples/libnewer.so")
 
   @doc """
-  Builds both, unless they are ready-made.
+  A library of `LinxNative.Conn.Native` whose sockets are laid out otherwise than those of the one in use.
+  """
+  def other_layout, do: file("liblinx_conn.so")
+
+  @doc """
+  Builds all of them, unless they are ready-made.
   """
   def build! do
-    unless System.get_env("LINX_TEST_HARNESS"), do: cargo!()
-    Enum.each([path(), newer()], &(File.exists?(&1) || raise("there is no #{&1}")))
+    # Each by itself: cargo would build what is built with it with the same features of linx_core.
+    unless System.get_env("LINX_TEST_HARNESS") do
+      cargo!(~w(nif_probe --lib --examples))
+      cargo!(~w(linx_conn --features other_layout))
+    end
+
+    libraries = [path(), newer(), other_layout()]
+    Enum.each(libraries, &(File.exists?(&1) || raise("there is no #{&1}")))
   end
 
-  # By itself: cargo would build what else is built with it with the feature that lets linx_core panic.
-  defp cargo! do
-    args = ~w(build --quiet --release --locked --package nif_probe --lib --examples)
+  defp cargo!(package) do
+    args = ~w(build --quiet --release --locked --package) ++ package
 
     with {output, status} when status != 0 <-
            System.cmd("cargo", args, cd: @root, stderr_to_stdout: true) do

@@ -7,7 +7,7 @@ mod resource;
 use linx_core::connection::{Connection, Netns};
 use linx_core::{Errno, Error, Stage, identity};
 use nif_entry::stage;
-use resource::{Closed, Handle, Socket};
+use resource::{Closed, Handle, UnopenedSocket};
 use rustler::types::atom::{error, ok};
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, Reference, Term};
 
@@ -18,12 +18,13 @@ mod atoms {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn open<'a>(env: Env<'a>, netns: Place<'a>, protocol: i32, longest: Longest) -> Term<'a> {
+fn open<'a>(env: Env<'a>, netns: NetnsArg<'a>, protocol: i32, longest: Longest) -> Term<'a> {
     let Some(buffer) = longest.buffer() else {
         return env.error_tuple((stage(Stage::Socket), libc::ENOMEM));
     };
+    let unopened = UnopenedSocket::new(buffer);
     match Connection::open(netns.0, protocol) {
-        Ok(connection) => match Socket::create(env, connection, buffer) {
+        Ok(connection) => match unopened.open(env, connection) {
             Some(socket) => (ok(), socket).encode(env),
             // Killed meanwhile: nobody will see this answer.
             None => closed(env),
@@ -167,9 +168,9 @@ fn closed(env: Env<'_>) -> Term<'_> {
 }
 
 /// `:host`, `{:path, path}` or `{:fd, fd}`.
-struct Place<'a>(Netns<'a>);
+struct NetnsArg<'a>(Netns<'a>);
 
-impl<'a> Decoder<'a> for Place<'a> {
+impl<'a> Decoder<'a> for NetnsArg<'a> {
     fn decode(term: Term<'a>) -> NifResult<Self> {
         if let Ok(atom) = term.decode::<Atom>()
             && atom == atoms::host()

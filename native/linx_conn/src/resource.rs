@@ -9,7 +9,7 @@
 // The VM's side of the edge is C.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::mem::{align_of, size_of};
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,6 +30,9 @@ static TYPE: AtomicPtr<ErlNifResourceType> = AtomicPtr::new(ptr::null_mut());
 
 /// What the VM keeps for each socket.
 pub(crate) struct Socket {
+    #[cfg(feature = "other_layout")]
+    #[expect(dead_code, reason = "it takes room, which is what it is for")]
+    other: [u64; 8],
     state: Mutex<State>,
     buffer: Mutex<Vec<u8>>,
 }
@@ -56,51 +59,64 @@ pub(crate) struct Closed;
 // The VM aligns the memory of a resource as `malloc` does.
 const _: () = assert!(align_of::<Socket>() <= align_of::<usize>());
 
-impl Socket {
-    /// Makes the term of a connection whose owner is the calling process. `None` if that was killed meanwhile: the
-    /// connection is closed then.
-    ///
-    /// `buffer` is as long as the longest datagram it will receive whole.
-    pub(crate) fn create<'a>(
-        env: Env<'a>,
-        connection: Connection,
-        buffer: Vec<u8>,
-    ) -> Option<Term<'a>> {
-        let socket = Self {
+/// A resource whose socket is not open yet.
+///
+/// Make it before anything that may take long. A purge of the module kills the callers of its functions, but does not wait
+/// for the calls, and the VM frees a type without resources then.
+pub(crate) struct UnopenedSocket(*mut c_void);
+
+impl UnopenedSocket {
+    /// `buffer` is as long as the longest datagram that the socket will receive whole.
+    pub(crate) fn new(buffer: Vec<u8>) -> Self {
+        let socket = Socket {
+            #[cfg(feature = "other_layout")]
+            other: [u64::MAX; 8],
             state: Mutex::new(State {
-                connection: Some(Arc::new(connection)),
+                connection: None,
                 stopping: false,
             }),
             buffer: Mutex::new(buffer),
         };
         // SAFETY: the type was registered when the library was loaded, and the size is that of what is written below.
         let memory =
-            unsafe { enif_alloc_resource(TYPE.load(Ordering::Acquire), size_of::<Self>()) };
+            unsafe { enif_alloc_resource(TYPE.load(Ordering::Acquire), size_of::<Socket>()) };
         // SAFETY: new memory of that size, aligned (see above).
-        unsafe { memory.cast::<Self>().write(socket) };
+        unsafe { memory.cast::<Socket>().write(socket) };
+        Self(memory)
+    }
+
+    /// Makes the term of a connection whose owner is the calling process. `None` if that was killed meanwhile: the
+    /// connection is closed then.
+    pub(crate) fn open<'a>(self, env: Env<'a>, connection: Connection) -> Option<Term<'a>> {
+        // SAFETY: written by `new`, and alive as long as `self`.
+        let socket = unsafe { &*self.0.cast::<Socket>() };
+        socket.state().connection = Some(Arc::new(connection));
 
         let owner = env.pid();
         // SAFETY: a resource whose type has a `down` callback, and a process.
         let refused = unsafe {
-            enif_monitor_process(env.as_c_arg(), memory, owner.as_c_arg(), ptr::null_mut())
+            enif_monitor_process(env.as_c_arg(), self.0, owner.as_c_arg(), ptr::null_mut())
         };
-        // SAFETY: a resource that this function has a reference to.
-        let term = unsafe { enif_make_resource(env.as_c_arg(), memory) };
-        // SAFETY: the reference that `enif_alloc_resource` gave; the term has its own.
-        unsafe { enif_release_resource(memory) };
-        // SAFETY: a term that was just made in `env`.
-        let term = unsafe { Term::new(env, term) };
-        if refused == 0 {
-            Some(term)
-        } else {
-            // Nobody will get the term, but the VM may take its time to find that out.
-            if let Ok(handle) = term.decode::<Handle<'_>>() {
-                handle.close(env);
-            }
-            None
+        if refused != 0 {
+            // Nobody will get the term.
+            close(socket, env.as_c_arg());
+            return None;
         }
+        // SAFETY: a resource that `self` has a reference to; the term gets its own.
+        let term = unsafe { enif_make_resource(env.as_c_arg(), self.0) };
+        // SAFETY: a term that was just made in `env`.
+        Some(unsafe { Term::new(env, term) })
     }
+}
 
+impl Drop for UnopenedSocket {
+    fn drop(&mut self) {
+        // SAFETY: the reference that `enif_alloc_resource` gave.
+        unsafe { enif_release_resource(self.0) };
+    }
+}
+
+impl Socket {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that may panic is done with it locked.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -216,12 +232,31 @@ fn close(socket: &Socket, env: *mut ErlNifEnv) {
     }
 }
 
+/// What the type is called. The VM gives an instance of the library the sockets of an older one if their types have the
+/// same name, so it names all that a socket's layout depends on: version, compiler and sources (see `build.rs`), size.
+///
+/// An older instance with another name keeps its type: its callbacks go on to close its sockets, as its code stays mapped,
+/// and to this instance these sockets are `badarg`.
+fn type_name() -> Option<CString> {
+    let name = format!(
+        "socket {} {} {}/{}",
+        env!("CARGO_PKG_VERSION"),
+        env!("LINX_CONN_LAYOUT"),
+        size_of::<Socket>(),
+        align_of::<Socket>()
+    );
+    CString::new(name).ok()
+}
+
 /// Registers the type, or takes it over from an older instance of this library with the sockets there are.
 pub(crate) fn register(env: *mut ErlNifEnv) -> bool {
     let callbacks = ErlNifResourceTypeInit {
         dtor: destroy as *const _,
         stop: stop as *const _,
         down: down as *const _,
+    };
+    let Some(name) = type_name() else {
+        return false;
     };
     let open = |flags| {
         let mut tried = flags;
@@ -230,7 +265,7 @@ pub(crate) fn register(env: *mut ErlNifEnv) -> bool {
         unsafe {
             enif_open_resource_type_x(
                 env,
-                c"socket".as_ptr(),
+                name.as_ptr(),
                 &raw const callbacks,
                 flags,
                 &raw mut tried,
