@@ -69,6 +69,7 @@ defmodule LinxNative.Message do
           | :create
           | :append
           | :nonrec
+          | :bulk
           | :capped
           | :ack_tlvs
 
@@ -91,6 +92,7 @@ defmodule LinxNative.Message do
     create: 0x400,
     append: 0x800,
     nonrec: 0x100,
+    bulk: 0x200,
     capped: 0x100,
     ack_tlvs: 0x200
   }

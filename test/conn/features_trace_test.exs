@@ -28,6 +28,7 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
       assert_received {:netlink_trace, ^conn, %Trace{direction: :sent} = sent}
       assert [%Message{type: @getlink, sequence: number, port_id: ^port_id}] = sent.messages
       assert {sent.port_id, sent.error, sent.group, sent.nsid} == {0, nil, nil, nil}
+      assert sent.bytes == Enum.map_join(sent.messages, &Message.encode/1)
 
       assert_received {:netlink_trace, ^conn, %Trace{direction: :received} = answer}
       assert {answer.messages, answer.port_id, answer.group} == {[link], 0, 0}
@@ -84,8 +85,12 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
           ] do
         [:drained, :sent, :drained] = Native.exchange(forger, [{port_id(conn), bytes}], 1)
         {:error, _told} = Conn.recv(conn, 5_000)
-        assert_received {:netlink_trace, ^conn, %Trace{messages: [], error: %Error{} = error}}
+
+        assert_received {:netlink_trace, ^conn,
+                         %Trace{messages: [], error: %Error{} = error} = event}
+
         assert {error.reason, error.detail} == {reason, detail}
+        assert event.bytes == binary_part(bytes, 0, 16)
       end
 
       :ok = Native.close(forger)
@@ -129,14 +134,33 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
           :ok = Conn.trace(conn, false)
         end)
 
-      start = ~r/^\d\d:\d\d:\d\d\.\d{3} #{Regex.escape(inspect(conn))} /
+      head = "\\d\\d:\\d\\d:\\d\\d\\.\\d{3} #{Regex.escape(inspect(conn))}"
 
-      assert [sent, answer, acknowledgement] =
-               for(line <- lines(printed), do: String.replace(line, start, ""))
+      assert [sent, asked, answer, link, acknowledgement, done] =
+               String.split(printed, "\n", trim: true)
 
-      assert sent =~ ~r/^to 0: .*type: 18/
-      assert answer =~ ~r/^from 0: .*type: 16/
-      assert acknowledgement =~ ~r/^from 0: .*type: 2/
+      assert sent =~
+               ~r/^#{head} to 0: #LinxNative.Message<:getlink \(18\), flags: \[:request, :ack\]/
+
+      assert asked =~ ~r/^  %{.*family: :unspec.*} \[ifname: "lo"\]$/
+      assert answer =~ ~r/^#{head} from 0: #LinxNative.Message<:newlink \(16\), /
+      assert link =~ ~r/^  %{.*type: :loopback.*} \[.*:ifname, "lo"/
+      assert acknowledgement =~ ~r/^#{head} from 0: #LinxNative.Message<:error \(2\), /
+      assert done == "  done"
+    end
+
+    test "standard error is told why a request was refused" do
+      conn = route!()
+
+      printed =
+        capture_io(:stderr, fn ->
+          :ok = Conn.trace(conn, true)
+          {:error, _enodev} = Conn.request(conn, Links.get("nothing"))
+          :ok = Conn.trace(conn, false)
+        end)
+
+      assert printed =~
+               ~r/:error \(2\), .*\n  the kernel refused the request: no such device \(:enodev, errno 19\)/
     end
 
     test "a process that ended gets nothing, and harms nothing" do
@@ -151,6 +175,4 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
       {:error, _reason} -> true
     end
   end
-
-  defp lines(text), do: String.split(text, "\n", trim: true)
 end

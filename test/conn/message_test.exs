@@ -26,6 +26,7 @@ defmodule LinxNative.MessageTest do
     create: 0x400,
     append: 0x800,
     nonrec: 0x100,
+    bulk: 0x200,
     capped: 0x100,
     ack_tlvs: 0x200
   ]
@@ -179,7 +180,7 @@ defmodule LinxNative.MessageTest do
 
     test "of unknown names" do
       said =
-        "no flag of a message is named :req, did you mean :request? There are: :ack, :ack_tlvs, :append, :atomic, :capped, :create, " <>
+        "no flag of a message is named :req, did you mean :request? There are: :ack, :ack_tlvs, :append, :atomic, :bulk, :capped, :create, " <>
           ":dump, :dump_filtered, :dump_intr, :echo, :excl, :match, :multi, :nonrec, :replace, :request, :root"
 
       assert_raise ArgumentError, said, fn -> Message.flags([:ack, :req]) end
@@ -226,6 +227,60 @@ defmodule LinxNative.MessageTest do
 
       for id <- [0, 5, @max32],
           do: assert(Message.validate(request, %{request | port_id: id}) == :ok)
+    end
+  end
+
+  describe "inspect" do
+    test "names type and flags, and shows their numbers" do
+      for {protocol, type, flags, said} <- [
+            {:route, 16, [:request, :ack, :create, :excl],
+             ":newlink (16), flags: [:request, :ack, :excl, :create] (0x605)"},
+            {:route, 16, [:multi], ":newlink (16), flags: [:multi] (0x2)"},
+            {:route, 18, [:request, :dump], ":getlink (18), flags: [:request, :dump] (0x301)"},
+            {:route, 18, [:root, :atomic], ":getlink (18), flags: [:root, :atomic] (0x500)"},
+            {:route, 17, [:nonrec, :bulk], ":dellink (17), flags: [:nonrec, :bulk] (0x300)"},
+            {:route, 19, [:replace], ":setlink (19), flags: [:replace] (0x100)"},
+            {:route, 23, [], "type: 23, flags: [] (0x0)"},
+            {:route, 2, [:capped, :ack_tlvs], ":error (2), flags: [:capped, :ack_tlvs] (0x300)"},
+            {nil, 3, [:multi, :dump_intr], ":done (3), flags: [:multi, :dump_intr] (0x12)"},
+            {:generic, 16, [:request, :dump], ":nlctrl (16), flags: [:request, :dump] (0x301)"},
+            {:generic, 21, [:echo, :dump_filtered],
+             "type: 21, flags: [:echo, :dump_filtered] (0x28)"},
+            {nil, 16, [:request, :dump], "type: 16, flags: [:request, :dump] (0x301)"},
+            # Of what is not known, neither is the meaning of these bits.
+            {nil, 16, [:create, :excl], "type: 16, flags: [0x600] (0x600)"},
+            {nil, 16, [:create, :excl, :replace], "type: 16, flags: [0x700] (0x700)"}
+          ] do
+        message = %Message{protocol: protocol, type: type, flags: Message.flags(flags)}
+
+        assert inspect(message, width: :infinity) ==
+                 "#LinxNative.Message<#{said}, sequence: 0, port_id: 0, body: \"\">"
+      end
+
+      assert inspect(%Message{flags: 0x8040}) =~ "flags: [0x8040] (0x8040)"
+    end
+
+    test "every type of rtnetlink has its name" do
+      for {name, number} <- LinxNative.Rtnetlink.Types.types() do
+        assert inspect(%Message{protocol: :route, type: number}) =~
+                 "<#{inspect(name)} (#{number}),"
+      end
+    end
+
+    test "the rest is as it is, in the limits that were given" do
+      message = %Message{type: 16, sequence: 1, port_id: 2, body: [<<1, 2, 3>>, "blue"]}
+      assert inspect(message) =~ ~s(sequence: 1, port_id: 2, body: [<<1, 2, 3>>, "blue"]>)
+      body = String.duplicate(<<255>>, 100)
+      assert inspect(%Message{body: body}, limit: 3) =~ "body: <<255, 255, 255, ...>>>"
+      assert inspect(%Message{body: body}, pretty: true, width: 40) =~ "\n  body: <<"
+    end
+
+    test "what is no message is shown as well" do
+      for odd <- [type: nil, flags: :ack, type: -1, flags: 0x10000] do
+        assert inspect(struct!(Message, [odd])) =~ "%LinxNative.Message{"
+      end
+
+      assert inspect(%Message{sequence: nil, body: nil}) =~ "sequence: nil, port_id: 0, body: nil"
     end
   end
 

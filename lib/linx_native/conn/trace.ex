@@ -4,10 +4,13 @@ defmodule LinxNative.Conn.Trace do
 
       {:ok, conn} = LinxNative.Conn.start_link(:route, trace: true)
 
-  prints to standard error, for each message:
+  prints each message to standard error, and on a second line what it says, if that is known here: the outcome of a
+  request, and messages of `LinxNative.Rtnetlink`.
 
-      08:15:02.123 #PID<0.150.0> to 0: #LinxNative.Message<type: 18, ...>
-      08:15:02.123 #PID<0.150.0> from 0: #LinxNative.Message<type: 16, ...>
+      08:15:02.123 #PID<0.150.0> to 0: #LinxNative.Message<:getlink (18), flags: [:request, :ack] (0x5), ...>
+        %{family: :unspec, index: 7, ...} []
+      08:15:02.123 #PID<0.150.0> from 0: #LinxNative.Message<:error (2), flags: [:capped] (0x100), ...>
+        the kernel refused the request: no such device (:enodev, errno 19)
 
   With a process in place of `true`, that process gets `{:netlink_trace, conn, %LinxNative.Conn.Trace{}}` instead.
   `LinxNative.Conn.trace/2` turns it on and off while the connection is in use.
@@ -18,10 +21,15 @@ defmodule LinxNative.Conn.Trace do
   When it is off, which is the default, it takes one comparison for each call of the kernel.
   """
 
-  alias LinxNative.{Error, Message}
+  alias LinxNative.Conn.Outcome
+  alias LinxNative.{Error, Message, Rtnetlink}
+
+  # NLMSG_* of linux/netlink.h
+  @error 2
+  @done 3
 
   @enforce_keys [:direction, :time, :port_id]
-  defstruct [:direction, :time, :port_id, :group, :nsid, :error, messages: []]
+  defstruct [:direction, :time, :port_id, :group, :nsid, :bytes, :error, messages: []]
 
   @typedoc """
   A datagram, or an error of the socket.
@@ -30,6 +38,8 @@ defmodule LinxNative.Conn.Trace do
     * `time` - when the call of the kernel had returned
     * `port_id` - the port it went to or came from; 0 is the kernel; `nil` if it is an error of the socket
     * `group`, `nsid` - of one that was received, see `t:LinxNative.Conn.origin/0`
+    * `bytes` - what was sent or received: the first 16 bytes of a datagram that is too long; `nil` if it is an error of
+      the socket
     * `messages` - the messages in it
     * `error` - `nil`, or what went wrong with it
   """
@@ -39,6 +49,7 @@ defmodule LinxNative.Conn.Trace do
           port_id: Message.u32() | nil,
           group: Message.u32() | nil,
           nsid: integer | nil,
+          bytes: binary | nil,
           messages: [Message.t()],
           error: Error.t() | nil
         }
@@ -74,8 +85,12 @@ defmodule LinxNative.Conn.Trace do
     event(time, port_id, group, nsid) |> decoded(bytes, protocol)
   end
 
-  defp received({:truncated, port_id, group, nsid, _bytes, length}, _protocol, time) do
-    %{event(time, port_id, group, nsid) | error: %Error{reason: :truncated, detail: length}}
+  defp received({:truncated, port_id, group, nsid, bytes, length}, _protocol, time) do
+    %{
+      event(time, port_id, group, nsid)
+      | bytes: bytes,
+        error: %Error{reason: :truncated, detail: length}
+    }
   end
 
   defp received(:overrun, _protocol, time) do
@@ -92,8 +107,8 @@ defmodule LinxNative.Conn.Trace do
 
   defp decoded(event, bytes, protocol) do
     case Message.decode(bytes, protocol) do
-      {:ok, messages} -> %{event | messages: messages}
-      {:error, error} -> %{event | error: error}
+      {:ok, messages} -> %{event | bytes: bytes, messages: messages}
+      {:error, error} -> %{event | bytes: bytes, error: error}
     end
   end
 
@@ -106,10 +121,28 @@ defmodule LinxNative.Conn.Trace do
   @spec format(pid, t) :: String.t()
   def format(conn, %__MODULE__{} = event) do
     head = "#{clock(event.time)} #{inspect(conn)} #{whereabouts(event)}: "
-    lines = for message <- event.messages, do: inspect(message, limit: 32, width: :infinity)
-    error = if event.error, do: ["error: " <> Exception.message(event.error)], else: []
-    Enum.map_join(lines ++ error, "\n", &(head <> &1))
+    messages = for message <- event.messages, do: [head, shown(message) | meaning(message)]
+    error = if event.error, do: [[head, "error: ", Exception.message(event.error)]], else: []
+    (messages ++ error) |> Enum.intersperse("\n") |> IO.iodata_to_binary()
   end
+
+  defp shown(term), do: inspect(term, limit: 32, printable_limit: 256)
+
+  defp meaning(%{type: @error} = message), do: outcome(Outcome.read(message, :error))
+  defp meaning(%{type: @done} = message), do: outcome(Outcome.read(message, :done))
+
+  defp meaning(%{protocol: :route} = message) do
+    case Rtnetlink.decode(message) do
+      {:ok, decoded} -> ["\n  ", shown(decoded.header), " ", shown(decoded.attributes)]
+      {:error, %Error{reason: :unknown_type}} -> []
+      {:error, error} -> ["\n  ", Exception.message(error)]
+    end
+  end
+
+  defp meaning(_message), do: []
+
+  defp outcome(:ok), do: ["\n  done"]
+  defp outcome({:error, error}), do: ["\n  ", Exception.message(error)]
 
   defp clock(time), do: time |> DateTime.to_time() |> Time.truncate(:millisecond)
 
