@@ -1,7 +1,7 @@
 //! `mount` and `procfs`: mounts here, in another mount namespace, and as seen from another PID namespace.
 
 use std::error::Error;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -60,13 +60,7 @@ fn mount_tmpfs(how: How, namespace: &CStr, target: &CStr) -> Done {
     };
     match how {
         How::Plain => Ok(mount()?),
-        How::Core => {
-            let namespaces = Namespaces {
-                mount: namespace,
-                pid: None,
-            };
-            core_mount(c"tmpfs", target, namespaces)
-        }
+        How::Core => core_mount(c"tmpfs", target, namespace, None),
         other => there(other, namespace, mount),
     }
 }
@@ -75,7 +69,7 @@ fn umount(how: How, namespace: &CStr, target: &CStr) -> Done {
     let umount = || umount2(target, MntFlags::empty());
     match how {
         How::Plain => Ok(umount()?),
-        How::Core => core::umount(target, 0, Some(namespace)).map_err(readable),
+        How::Core => join(core::umount_in(target.to_owned(), 0, namespace.to_owned())),
         other => there(other, namespace, umount),
     }
 }
@@ -91,13 +85,7 @@ fn mount_procfs(how: How, mount_namespace: &CStr, pid_namespace: &CStr, target: 
             let target = openat(AT_FDCWD, target, path, Mode::empty())?;
             syscall::move_mount(&procfs, &target)
         })??),
-        How::Core => {
-            let namespaces = Namespaces {
-                mount: mount_namespace,
-                pid: Some(pid_namespace),
-            };
-            core_mount(c"proc", target, namespaces)
-        }
+        How::Core => core_mount(c"proc", target, mount_namespace, Some(pid_namespace)),
         other => senseless(other),
     }
 }
@@ -122,15 +110,29 @@ fn open_namespace(path: &CStr) -> nix::Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-fn core_mount(fstype: &CStr, target: &CStr, namespaces: Namespaces<'_>) -> Done {
+fn core_mount(
+    fstype: &CStr,
+    target: &CStr,
+    mount_namespace: &CStr,
+    pid_namespace: Option<&CStr>,
+) -> Done {
     let request = Request {
-        source: fstype,
-        target,
-        fstype,
+        source: fstype.to_owned(),
+        target: target.to_owned(),
+        fstype: fstype.to_owned(),
         flags: 0,
-        data: c"",
+        data: CString::default(),
     };
-    core::mount(&request, Some(namespaces), false).map_err(readable)
+    let namespaces = Namespaces {
+        mount: mount_namespace.to_owned(),
+        pid: pid_namespace.map(CStr::to_owned),
+    };
+    join(core::mount_in(request, namespaces, false))
+}
+
+fn join(call: Result<core::Call, linx_core::Error>) -> Done {
+    let result = call.map_err(readable)?.join();
+    result.ok_or("joined twice")?.map_err(readable)
 }
 
 fn readable(error: linx_core::Error) -> Box<dyn Error> {

@@ -249,7 +249,7 @@ fn type_name() -> Option<CString> {
 }
 
 /// Registers the type, or takes it over from an older instance of this library with the sockets there are.
-pub(crate) fn register(env: *mut ErlNifEnv) -> bool {
+pub(crate) fn register(env: Env<'_>) -> bool {
     let callbacks = ErlNifResourceTypeInit {
         dtor: destroy as *const _,
         stop: stop as *const _,
@@ -264,7 +264,7 @@ pub(crate) fn register(env: *mut ErlNifEnv) -> bool {
         // asks for.
         unsafe {
             enif_open_resource_type_x(
-                env,
+                env.as_c_arg(),
                 name.as_ptr(),
                 &raw const callbacks,
                 flags,

@@ -35,3 +35,4 @@ mod throwaway;
 
 pub use c_string::{CStringError, c_string};
 pub use error::{Errno, Error, Stage};
+pub use throwaway::Pending;

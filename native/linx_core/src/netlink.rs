@@ -38,7 +38,7 @@ pub(crate) fn open_at(path: &[u8], protocol: c_int, flags: SockFlag) -> Result<O
 
 /// The same in the namespace that a function opens, on the throwaway thread.
 pub(crate) fn open_in(
-    namespace: impl FnOnce() -> Result<OwnedFd, Errno>,
+    namespace: impl FnOnce() -> Result<OwnedFd, Errno> + Send,
     protocol: c_int,
     flags: SockFlag,
 ) -> Result<OwnedFd, Error> {

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_long, c_uint};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
@@ -166,12 +167,22 @@ pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
     (unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) }) == libc::CLONE_NEWNET
 }
 
-/// Whether a PID namespace has a live init: `ioctl(NS_GET_PID_FROM_PIDNS)`, since Linux 6.11. Without one, no process can
-/// be made in it any more.
-pub(crate) fn has_init(pid_namespace: BorrowedFd<'_>) -> bool {
-    /// Of `linux/nsfs.h`.
-    const NS_GET_PID_FROM_PIDNS: libc::Ioctl = libc::_IOR::<c_int>(0xb7, 0x6);
-    const INIT: c_int = 1;
-    // SAFETY: an open descriptor; the third argument of this request is an integer.
-    (unsafe { libc::ioctl(pid_namespace.as_raw_fd(), NS_GET_PID_FROM_PIDNS, INIT) }) > 0
+/// Whether a descriptor is of a directory, so far as the kernel knows without asking the file system: `statx(2)`. That may
+/// be a container's, which answers when it likes.
+pub(crate) fn is_directory(file: BorrowedFd<'_>) -> bool {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: an open descriptor, an empty C string, and a buffer of the right type that lives through the call.
+    let returned = unsafe {
+        libc::statx(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            libc::STATX_TYPE,
+            stat.as_mut_ptr(),
+        )
+    };
+    // SAFETY: integers, of which all zeros is a value, and which the kernel may have set.
+    let stat = unsafe { stat.assume_init() };
+    returned == 0 && u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR
 }

@@ -104,19 +104,19 @@ impl Drop for Folder {
     }
 }
 
-fn request<'a>(
-    source: &'a CStr,
-    target: &'a CStr,
-    fstype: &'a CStr,
-    flags: c_ulong,
-) -> Request<'a> {
+fn request(source: &CStr, target: &CStr, fstype: &CStr, flags: c_ulong) -> Request {
     Request {
-        source,
-        target,
-        fstype,
+        source: source.into(),
+        target: target.into(),
+        fstype: fstype.into(),
         flags,
-        data: c"",
+        data: CString::default(),
     }
+}
+
+/// The result of a call, when it has one.
+fn result(call: Result<mount::Call, Error>) -> Result<(), Error> {
+    call?.join().unwrap()
 }
 
 /// The inode of the network namespace a socket is in: `ioctl(SIOCGSKNS)`.
@@ -158,22 +158,21 @@ fn a_socket_is_in_the_namespace_of_the_path_and_keeps_it() {
 fn a_mount_is_made_in_the_namespace_of_the_path_only() {
     let (container, folder) = (Container::start(), Folder::new("mount"));
     let (target, namespace) = (c_string(&folder.0), container.namespace("mnt"));
-    let there = Some(Namespaces {
-        mount: &namespace,
+    let there = Namespaces {
+        mount: namespace.clone(),
         pid: None,
-    });
+    };
     let own = Path::new("/proc/thread-self");
 
-    mount::mount(&request(c"x", &target, c"tmpfs", 0), there, false).unwrap();
+    let tmpfs = request(c"x", &target, c"tmpfs", 0);
+    result(mount::mount_in(tmpfs, there, false)).unwrap();
     assert_eq!(container.mounts(&folder.0), ["tmpfs"]);
     assert!(mounts(own, &folder.0).is_empty());
 
-    mount::umount(&target, 0, Some(&namespace)).unwrap();
+    let umount = || mount::umount_in(target.clone(), 0, namespace.clone());
+    result(umount()).unwrap();
     assert!(container.mounts(&folder.0).is_empty());
-    assert_eq!(
-        failed(mount::umount(&target, 0, Some(&namespace))),
-        (Stage::Umount, libc::EINVAL)
-    );
+    assert_eq!(failed(result(umount())), (Stage::Umount, libc::EINVAL));
 }
 
 #[test]
@@ -184,13 +183,14 @@ fn a_procfs_and_a_tmpfs_are_mounted_as_seen_from_a_pid_namespace() {
         container.namespace("mnt"),
         container.namespace("pid"),
     );
-    let there = Some(Namespaces {
-        mount: &mnt,
-        pid: Some(&pid),
-    });
+    let there = Namespaces {
+        mount: mnt,
+        pid: Some(pid),
+    };
 
     for fstype in [c"proc", c"tmpfs"] {
-        mount::mount(&request(c"", &target, fstype, 0), there, false).unwrap();
+        let request = request(c"", &target, fstype, 0);
+        result(mount::mount_in(request, there.clone(), false)).unwrap();
     }
     assert_eq!(container.mounts(&folder.0), ["proc", "tmpfs"]);
 }
@@ -199,19 +199,17 @@ fn a_procfs_and_a_tmpfs_are_mounted_as_seen_from_a_pid_namespace() {
 fn a_device_is_bound_onto_a_file_that_is_made_for_it() {
     let (container, folder) = (Container::start(), Folder::new("bind"));
     let (mnt, directory) = (container.namespace("mnt"), c_string(&folder.0));
-    let there = Some(Namespaces {
-        mount: &mnt,
+    let there = Namespaces {
+        mount: mnt.clone(),
         pid: None,
-    });
-    mount::mount(&request(c"", &directory, c"tmpfs", 0), there, false).unwrap();
+    };
+    let tmpfs = request(c"", &directory, c"tmpfs", 0);
+    result(mount::mount_in(tmpfs, there.clone(), false)).unwrap();
 
     let node = folder.0.join("null");
     let bind = |target: &Path, flags| {
-        mount::mount(
-            &request(c"/dev/null", &c_string(target), c"", flags),
-            there,
-            true,
-        )
+        let request = request(c"/dev/null", &c_string(target), c"", flags);
+        result(mount::mount_in(request, there.clone(), true))
     };
     bind(&node, libc::MS_BIND).unwrap();
     assert_eq!(container.mounts(&node).len(), 1);
@@ -230,14 +228,15 @@ fn a_device_is_bound_onto_a_file_that_is_made_for_it() {
 fn the_root_of_a_namespace_is_changed() {
     let (container, folder) = (Container::start(), Folder::new("pivot"));
     let (mnt, root) = (container.namespace("mnt"), c_string(&folder.0));
-    let there = Some(Namespaces {
-        mount: &mnt,
+    let there = Namespaces {
+        mount: mnt.clone(),
         pid: None,
-    });
-    mount::mount(&request(c"", &root, c"tmpfs", 0), there, false).unwrap();
+    };
+    let tmpfs = request(c"", &root, c"tmpfs", 0);
+    result(mount::mount_in(tmpfs, there, false)).unwrap();
 
-    mount::pivot_root(&root, c".", Some(&mnt)).unwrap();
-    mount::umount(c"/", libc::MNT_DETACH, Some(&mnt)).unwrap();
+    result(mount::pivot_root(root, c".".into(), Some(mnt.clone()))).unwrap();
+    result(mount::umount_in(c"/".into(), libc::MNT_DETACH, mnt)).unwrap();
     assert_eq!(
         fs::read_dir(container.task.join("root")).unwrap().count(),
         0

@@ -6,12 +6,12 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::io::Write;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
 use std::sync::OnceLock;
 
-use rustler::Nif;
 use rustler::codegen_runtime::{ErlNifEntry, ErlNifEnv, ErlNifFunc, ErlNifTerm, inventory};
+use rustler::{Env, Nif};
 
 struct Entry(ErlNifEntry);
 
@@ -21,7 +21,7 @@ unsafe impl Send for Entry {}
 unsafe impl Sync for Entry {}
 
 /// What a library does at each load: registers its types of resources. `false` makes it an error of `load_nif`.
-pub type OnLoad = fn(*mut ErlNifEnv) -> bool;
+pub type OnLoad = fn(Env<'_>) -> bool;
 
 static ON_LOAD: OnceLock<OnLoad> = OnceLock::new();
 
@@ -61,8 +61,11 @@ extern "C" fn upgrade(
 }
 
 fn loaded(env: *mut ErlNifEnv) -> c_int {
-    let loaded =
-        panic::catch_unwind(|| ON_LOAD.get().is_some_and(|on_load| on_load(env))).unwrap_or(false);
+    let lifetime = ();
+    // SAFETY: the VM made `env` for this call, to load the library with.
+    let env = unsafe { Env::new_init_env(&lifetime, env) };
+    let load = AssertUnwindSafe(|| ON_LOAD.get().is_some_and(|on_load| on_load(env)));
+    let loaded = panic::catch_unwind(load).unwrap_or(false);
     c_int::from(!loaded)
 }
 

@@ -5,12 +5,16 @@
 mod caller;
 mod charlist;
 mod entry;
+mod resource;
 mod terms;
+mod turns;
 
 pub use caller::caller_is_alive;
 pub use charlist::charlist;
 pub use entry::{OnLoad, entry};
+pub use resource::ResourceType;
 pub use terms::{Done, Text, stage};
+pub use turns::{Call, Turn, Waiting, begin};
 
 /// Defines `nif_init`, the one function the VM looks up in the library, for a module of this name.
 ///

@@ -50,8 +50,14 @@ impl Deref for Text {
 impl Text {
     /// The string, if it is not empty.
     #[must_use]
-    pub fn non_empty(&self) -> Option<&CStr> {
-        (!self.is_empty()).then_some(self)
+    pub fn non_empty(self) -> Option<CString> {
+        (!self.is_empty()).then_some(self.0)
+    }
+
+    /// The string.
+    #[must_use]
+    pub fn into_c_string(self) -> CString {
+        self.0
     }
 }
 

@@ -3,12 +3,13 @@
 #![allow(clippy::panic, reason = "it is what this library is for")]
 
 use std::ffi::CStr;
+use std::time::Duration;
 
-use linx_core::{Errno, probe};
-use nif_entry::Done;
+use linx_core::{Errno, Pending, probe};
+use nif_entry::{Call, Done, ResourceType, Turn, Waiting, begin};
 use rustler::{Decoder, Encoder, Env, NifResult, Term};
 
-nif_entry::init!(module());
+nif_entry::init!(module(), |env| TYPE.register(env, "panicking call"));
 
 fn module() -> &'static CStr {
     if std::env::var_os("LINX_TEST_PANIC_IN_INIT").is_some() {
@@ -43,8 +44,33 @@ fn thread() -> Done<i32> {
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
+fn pending(env: Env<'_>) -> NifResult<Turn<'_>> {
+    begin(env, c"pending", || {
+        probe::panic_in_pending()
+            .map(PanickingCall)
+            .map_err(Errno::raw)
+    })
+}
+
+#[rustler::nif(schedule = "DirtyIo")]
 fn child() -> Done<i32> {
     Done(probe::panic_in_child().map_err(Errno::raw))
+}
+
+static TYPE: ResourceType<Waiting<PanickingCall>> = ResourceType::new();
+
+/// A call whose thread panics.
+struct PanickingCall(Pending<Result<(), Errno>>);
+
+impl Call for PanickingCall {
+    fn wait(&mut self, timeout: Duration) -> Option<impl Encoder> {
+        let result = self.0.wait(timeout)?;
+        Some(Done(result.map_err(Errno::raw)))
+    }
+
+    fn resource_type() -> &'static ResourceType<Waiting<Self>> {
+        &TYPE
+    }
 }
 
 /// Can be neither decoded nor encoded.

@@ -1,24 +1,25 @@
-//! A procfs of another PID namespace, mounted without a process in it.
+//! A procfs of another PID namespace, mounted without a process in it: `fsopen(2)` with the option `pidns` (Linux 6.17).
 
 use std::ffi::{CStr, CString, c_uint};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::mount::MsFlags;
 use nix::sys::stat::Mode;
 
+use super::attach::attach;
 use super::request::Request;
 use crate::c_string::c_string;
 use crate::error::{Errno, check};
-use crate::syscall::{FsContext, Parameter, has_init, move_mount};
+use crate::syscall::{FsContext, Parameter};
 
 /// What `fsconfig(2)` takes at most as key or text, with its NUL; `mount(2)` takes more.
-const LONGEST: usize = 256;
+const MAX_TEXT: usize = 256;
 
 /// A request for a new procfs that the mount API can express to the last bit.
 ///
 /// The API tells `mount(2)` by flag what it tells this way by attribute or option. What it cannot say, because of the
-/// length of a text or a flag without a counterpart, has no plan and is left to `mount(2)`.
+/// length of a text, has no plan and is left to `mount(2)`.
 pub(super) struct Plan<'a> {
     target: &'a CStr,
     source: Option<&'a CStr>,
@@ -27,19 +28,33 @@ pub(super) struct Plan<'a> {
     attributes: c_uint,
 }
 
+/// Why a plan did not mount.
+pub(super) enum Failure {
+    /// The kernel cannot do it so.
+    Unsupported,
+    /// What `mount(2)` would say, or the errno of a resource that this way needs.
+    Failed(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
+}
+
 impl<'a> Plan<'a> {
     /// The plan for a request, if it is one for procfs that can have one.
-    pub(super) fn of(request: &Request<'a>) -> Option<Self> {
+    pub(super) fn of(request: &'a Request) -> Option<Self> {
         let flags = request.effective_flags();
-        let possible = request.fstype == c"proc"
-            && expressible().contains(flags)
-            && fits(request.source)
+        let possible = request.fstype.as_c_str() == c"proc"
+            && request.depends_on_pid_namespace()
+            && fits(&request.source)
             && request.data_fits();
         if !possible {
             return None;
         }
         Some(Self {
-            target: request.target,
+            target: &request.target,
             source: request.source(),
             options: options(request.data.to_bytes())?,
             superblock: superblock_flags(flags),
@@ -47,33 +62,37 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Makes the procfs that shows the processes of this PID namespace, and puts it onto the target.
+    /// Makes the procfs that shows the processes of this PID namespace, and puts it onto `found` or else onto the target.
+    ///
+    /// It has three descriptors open at most, that of the namespace included.
     ///
     /// # Errors
-    /// Any, when nothing was mounted; among them EINVAL, of a kernel before 6.17 that does not know the option `pidns`.
+    /// [`Failure`]. Nothing was mounted then.
     pub(super) fn mount(
         &self,
-        pid_namespace: BorrowedFd<'_>,
-        found: Option<&OwnedFd>,
-    ) -> Result<(), Errno> {
-        // A process could not be made in it any more, so `mount(2)` would not be reached.
-        if !has_init(pid_namespace) {
-            return Err(Errno::from_raw(libc::ENOMEM));
-        }
-        let mount = self.make(pid_namespace)?;
-        match found {
-            Some(found) => move_mount(mount.as_fd(), found.as_fd()),
+        pid_namespace: OwnedFd,
+        found: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
+        // First, as `mount(2)` does, whose other errors are of no interest where there is no target.
+        let target = match found {
+            Some(found) => found,
             None => {
                 let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-                let target = check(openat(AT_FDCWD, self.target, flags, Mode::empty()))?;
-                move_mount(mount.as_fd(), target.as_fd())
+                check(openat(AT_FDCWD, self.target, flags, Mode::empty()))?
             }
-        }
+        };
+        let context = match procfs_of(&pid_namespace) {
+            Ok(context) => context,
+            Err(errno) if is_unsupported(errno) => return Err(Failure::Unsupported),
+            Err(errno) => return Err(errno.into()),
+        };
+        // The context has it now.
+        drop(pid_namespace);
+        let mount = self.make(context)?;
+        Ok(attach(mount.as_fd(), target.as_fd())?)
     }
 
-    fn make(&self, pid_namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-        let context = FsContext::open(c"proc")?;
-        context.set(&Parameter::Fd(c"pidns", pid_namespace))?;
+    fn make(&self, context: FsContext) -> Result<OwnedFd, Errno> {
         for flag in &self.superblock {
             context.set(&Parameter::Flag(flag))?;
         }
@@ -90,28 +109,29 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The flags of `mount(2)` that this way can say.
-fn expressible() -> MsFlags {
-    MsFlags::MS_RDONLY
-        | MsFlags::MS_NOSUID
-        | MsFlags::MS_NODEV
-        | MsFlags::MS_NOEXEC
-        | MsFlags::MS_SYNCHRONOUS
-        | MsFlags::MS_DIRSYNC
-        | MsFlags::MS_NOATIME
-        | MsFlags::MS_NODIRATIME
-        | MsFlags::MS_RELATIME
-        | MsFlags::MS_STRICTATIME
-        | MsFlags::MS_LAZYTIME
-        | MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW)
+/// A procfs to be configured further, of a PID namespace.
+fn procfs_of(pid_namespace: &OwnedFd) -> Result<FsContext, Errno> {
+    let context = FsContext::open(c"proc")?;
+    context.set(&Parameter::Fd(c"pidns", pid_namespace.as_fd()))?;
+    Ok(context)
+}
+
+/// Whether [`procfs_of`] failed because the kernel is older: it has no `fsopen(2)` (before 5.2), or procfs has no option
+/// `pidns`. The namespace itself is not the reason, as the thread has entered it.
+fn is_unsupported(errno: Errno) -> bool {
+    matches!(errno.raw(), libc::ENOSYS | libc::EINVAL)
 }
 
 /// The flags that belong to the file system, as options. Read-only belongs to it and to the mount.
+///
+/// Of the others that `mount(2)` knows, `MS_SILENT`, `MS_POSIXACL` and `MS_I_VERSION` change nothing of a procfs, and those
+/// it does not know it ignores.
 fn superblock_flags(flags: MsFlags) -> Vec<&'static CStr> {
     [
         (MsFlags::MS_RDONLY, c"ro"),
         (MsFlags::MS_SYNCHRONOUS, c"sync"),
         (MsFlags::MS_DIRSYNC, c"dirsync"),
+        (MsFlags::MS_MANDLOCK, c"mand"),
         (MsFlags::MS_LAZYTIME, c"lazytime"),
     ]
     .into_iter()
@@ -167,7 +187,7 @@ fn options(data: &[u8]) -> Option<Vec<(CString, Option<CString>)>> {
 }
 
 fn fits(text: &CStr) -> bool {
-    text.to_bytes_with_nul().len() <= LONGEST
+    text.to_bytes_with_nul().len() <= MAX_TEXT
 }
 
 #[cfg(test)]

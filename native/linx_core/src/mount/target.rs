@@ -15,22 +15,31 @@ const ROUNDS: usize = 64;
 /// A descriptor of what is at `target`; where there is nothing, of an empty regular file of mode 0644 (less the umask)
 /// made there.
 ///
+/// * `wanted`: asked before something is made; its error is the result then.
+///
 /// # Errors
 /// ELOOP for a symbolic link anywhere in the path. EXDEV for a path that leaves the root, or for a relative one the
 /// working directory. ENOSYS before Linux 5.6. EAGAIN if the target came and went [`ROUNDS`] times meanwhile. Else that
 /// of the creating `open(2)`.
-pub(super) fn resolve_or_create(target: &CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn resolve_or_create(
+    target: &CStr,
+    wanted: impl Fn() -> Result<(), Errno>,
+) -> Result<OwnedFd, Errno> {
     match relative_to_root(target) {
-        None => resolve_beneath(AT_FDCWD, target),
+        None => resolve_beneath(AT_FDCWD, target, wanted),
         Some(path) => {
             let root = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             let root = check(openat(AT_FDCWD, c"/", root, Mode::empty()))?;
-            resolve_beneath(root.as_fd(), path)
+            resolve_beneath(root.as_fd(), path, wanted)
         }
     }
 }
 
-fn resolve_beneath(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> {
+fn resolve_beneath(
+    root: BorrowedFd<'_>,
+    path: &CStr,
+    wanted: impl Fn() -> Result<(), Errno>,
+) -> Result<OwnedFd, Errno> {
     let found = |flags: OFlag, mode: Mode| {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
@@ -51,6 +60,7 @@ fn resolve_beneath(root: BorrowedFd<'_>, path: &CStr) -> Result<OwnedFd, Errno> 
             Err(errno) if errno.raw() == libc::EAGAIN => continue,
             done => return done,
         }
+        wanted()?;
         match create() {
             // Somebody made it since, or moved a directory of the path: look again.
             Err(errno) if matches!(errno.raw(), libc::EEXIST | libc::EAGAIN) => {}

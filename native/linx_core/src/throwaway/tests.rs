@@ -1,14 +1,20 @@
 #![allow(clippy::arithmetic_side_effects)]
+// The stack is looked at from below its frames.
+#![allow(unsafe_code)]
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fs;
 use std::os::fd::AsFd;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, resume_unwind};
 use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use nix::sys::signal::SigSet;
-use nix::unistd::{getcwd, getpid, gettid};
+use nix::unistd::{Pid, getcwd, getpid, gettid};
 
+use super::borrowing::{on_own_stack, scoped};
 use super::*;
 
 /// Runs `f` with no message printed for a panic, as `nif_entry` has it: a backtrace does not fit on these stacks.
@@ -30,31 +36,78 @@ fn message(panic: Box<dyn Any + Send>) -> String {
         .unwrap()
 }
 
+/// Runs `f` in each of the ways there are to run it, that of other C libraries included.
+fn in_every_way<T: Send + 'static>(f: fn(&Throwaway<'_>) -> T) -> [T; 3] {
+    [
+        on_own_stack(f).unwrap(),
+        scoped(f).unwrap(),
+        spawn(f).unwrap().join().unwrap(),
+    ]
+}
+
 #[test]
-fn the_closure_runs_on_a_thread_of_this_process_that_ends_with_it() {
-    let (pid, tid) = run(|_| (getpid(), gettid())).unwrap();
-    assert_eq!(pid, getpid());
-    assert_ne!(tid, gettid());
-    // The kernel lets go of the memory, and of us, a moment before it lets go of the number.
-    while fs::exists(format!("/proc/self/task/{tid}")).unwrap() {
-        std::thread::yield_now();
+fn a_closure_runs_on_a_thread_of_this_process_that_ends_with_it() {
+    for (pid, tid) in in_every_way(|_| (getpid(), gettid())) {
+        assert_eq!(pid, getpid());
+        assert_ne!(tid, gettid());
+        // The kernel lets go of the memory, and of us, a moment before it lets go of the number.
+        while fs::exists(format!("/proc/self/task/{tid}")).unwrap() {
+            std::thread::yield_now();
+        }
     }
 }
 
 #[test]
-fn the_child_is_another_process_and_is_reaped() {
-    let (here, child) =
-        run(|thread| (getpid(), thread.in_child(getpid).unwrap().unwrap())).unwrap();
-    assert_eq!(here, getpid());
-    assert_ne!(child, getpid());
-    assert!(!fs::exists(format!("/proc/{child}")).unwrap());
+fn a_child_is_another_process_and_is_reaped() {
+    for child in in_every_way(|thread| thread.in_child(getpid).unwrap().unwrap()) {
+        assert_ne!(child, getpid());
+        assert!(!fs::exists(format!("/proc/{child}")).unwrap());
+    }
 }
 
 #[test]
-fn values_go_in_and_out_of_thread_and_child() {
+fn a_child_ends_with_its_parent() {
+    let signal = in_every_way(|thread| thread.in_child(nix::sys::prctl::get_pdeathsig));
+    assert_eq!(
+        signal.map(|signal| signal.unwrap().unwrap().unwrap()),
+        [Some(nix::sys::signal::Signal::SIGKILL); 3]
+    );
+}
+
+/// What `status` says of this thread.
+fn status(field: &str) -> String {
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.unwrap().trim_matches([':', '\t']).to_owned()
+}
+
+#[test]
+fn a_child_has_every_signal_blocked_that_can_be() {
+    let all_but_kill_and_stop = "fffffffffffbfeff";
+    for blocked in in_every_way(|thread| thread.in_child(|| status("SigBlk")).unwrap().unwrap()) {
+        assert_eq!(blocked, all_but_kill_and_stop);
+    }
+}
+
+#[test]
+fn a_thread_has_no_signal_that_a_program_handles() {
+    for blocked in in_every_way(|_| SigSet::thread_get_mask().unwrap()) {
+        assert!(blocked.contains(nix::sys::signal::SIGTERM));
+    }
+}
+
+#[test]
+fn that_a_child_can_be_made_is_known_without_one() {
+    in_every_way(|thread| thread.check_can_fork().unwrap());
+    let children = fs::read_to_string("/proc/thread-self/children").unwrap();
+    assert_eq!(children, "");
+}
+
+#[test]
+fn values_go_in_and_out_of_a_borrowing_thread_and_its_child() {
     let before = Cell::new(1);
     let text = String::from("x");
-    let out = run(|thread| {
+    let out = on_own_stack(|thread| {
         before.set(before.get() + 1);
         thread.in_child(|| before.set(before.get() + 1)).unwrap();
         text
@@ -65,12 +118,14 @@ fn values_go_in_and_out_of_thread_and_child() {
 #[test]
 fn a_change_of_directory_stays_on_the_thread() {
     let before = getcwd().unwrap();
-    let there = run(|thread| {
+    let there = in_every_way(|thread| {
         thread.unshare_fs().unwrap();
         thread.change_directory(c"/proc").unwrap();
         getcwd().unwrap()
     });
-    assert_eq!(there.unwrap().to_str(), Some("/proc"));
+    for there in there {
+        assert_eq!(there.to_str(), Some("/proc"));
+    }
     assert_eq!(getcwd().unwrap(), before);
 }
 
@@ -78,33 +133,41 @@ fn a_change_of_directory_stays_on_the_thread() {
 fn entering_a_namespace_stays_on_the_thread() {
     let own = || fs::read_link("/proc/thread-self/ns/net").unwrap();
     let before = own();
-    let file = fs::File::open("/proc/self/ns/net").unwrap();
-    run(|thread| thread.enter(file.as_fd(), CloneFlags::CLONE_NEWNET))
-        .unwrap()
-        .unwrap();
+    in_every_way(|thread| {
+        let file = fs::File::open("/proc/self/ns/net").unwrap();
+        thread
+            .enter(file.as_fd(), CloneFlags::CLONE_NEWNET)
+            .unwrap();
+    });
     assert_eq!(own(), before);
 }
 
 #[test]
-fn the_signal_mask_is_blocked_inside_and_restored_after() {
+fn the_signal_mask_of_the_caller_is_as_before() {
     let before = SigSet::thread_get_mask().unwrap();
-    let inside = run(|_| SigSet::thread_get_mask().unwrap()).unwrap();
-    assert!(inside.contains(nix::sys::signal::SIGTERM));
+    in_every_way(|thread| thread.in_child(|| ()).unwrap());
     assert_eq!(SigSet::thread_get_mask().unwrap(), before);
 }
 
 #[test]
-fn a_panic_in_the_thread_goes_on_in_the_caller() {
+fn a_panic_in_a_thread_goes_on_in_the_caller() {
     let before = SigSet::thread_get_mask().unwrap();
-    let caught = quietly(|| panic::catch_unwind(|| run(|_| panic!("in the thread"))));
-    assert_eq!(message(caught.unwrap_err()), "in the thread");
-    assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+    let panics: [fn() -> Option<()>; 3] = [
+        || on_own_stack(|_| panic!("in the thread")).ok(),
+        || scoped(|_| panic!("in the thread")).ok(),
+        || spawn(|_| panic!("in the thread")).unwrap().join(),
+    ];
+    for panics in panics {
+        let caught = quietly(|| panic::catch_unwind(panics));
+        assert_eq!(message(caught.unwrap_err()), "in the thread");
+        assert_eq!(SigSet::thread_get_mask().unwrap(), before);
+    }
 }
 
 #[test]
-fn a_panic_in_the_child_goes_on_in_the_caller() {
+fn a_panic_in_a_child_goes_on_in_the_caller() {
     let caught = quietly(|| {
-        panic::catch_unwind(|| run(|thread| thread.in_child(|| panic!("in the child"))))
+        panic::catch_unwind(|| on_own_stack(|thread| thread.in_child(|| panic!("in the child"))))
     });
     assert_eq!(message(caught.unwrap_err()), "in the child");
 }
@@ -112,7 +175,7 @@ fn a_panic_in_the_child_goes_on_in_the_caller() {
 #[test]
 fn a_child_that_is_killed_returns_nothing_and_is_reaped() {
     let id = Cell::new(None);
-    let returned = run(|thread| {
+    let returned = on_own_stack(|thread| {
         thread.in_child(|| {
             id.set(Some(getpid()));
             nix::sys::signal::kill(getpid(), nix::sys::signal::SIGKILL).unwrap();
@@ -120,6 +183,37 @@ fn a_child_that_is_killed_returns_nothing_and_is_reaped() {
     });
     assert_eq!(returned, Ok(Ok(None)));
     assert!(!fs::exists(format!("/proc/{}", id.get().unwrap())).unwrap());
+}
+
+#[test]
+fn a_pending_call_has_a_result_once_its_thread_has_ended() {
+    let (go_on, may_go_on) = channel::<()>();
+    let mut call = spawn(move |_| (may_go_on.recv().is_ok(), gettid())).unwrap();
+    assert_eq!(call.wait(Duration::ZERO), None);
+    go_on.send(()).unwrap();
+    let (received, tid) = loop {
+        if let Some(result) = call.wait(Duration::from_secs(1)) {
+            break result;
+        }
+    };
+    assert!(received);
+    assert_ne!(tid, Pid::from_raw(0));
+    assert_eq!(call.wait(Duration::ZERO), None);
+}
+
+#[test]
+fn a_call_is_wanted_until_its_caller_drops_it() {
+    let (go_on, may_go_on) = channel::<()>();
+    let (tell, told) = channel();
+    let call = spawn(move |thread| {
+        tell.send(thread.check_wanted()).unwrap();
+        let _ = may_go_on.recv();
+        tell.send(thread.check_wanted()).unwrap();
+    });
+    assert_eq!(told.recv().unwrap(), Ok(()));
+    drop(call);
+    drop(go_on);
+    assert_eq!(told.recv().unwrap(), Err(Errno::from_raw(libc::ECANCELED)));
 }
 
 /// How many bytes of the stack below this frame `f` writes to, of `size` that are looked at.
@@ -145,12 +239,12 @@ fn depth(size: usize, f: impl FnOnce()) -> usize {
 fn the_stacks_are_deep_enough() {
     let sizes = quietly(|| {
         panic::catch_unwind(|| {
-            run(|thread| {
+            on_own_stack(|thread| {
                 let child = Cell::new(0);
                 let all = depth(THREAD_STACK - 8 * 1024, || {
                     thread
                         .in_child(|| {
-                            child.set(depth(CHILD_STACK - 4 * 1024, || {
+                            child.set(depth(child::STACK - 4 * 1024, || {
                                 let _ = panic::catch_unwind(|| panic!("deep"));
                             }))
                         })
@@ -164,7 +258,10 @@ fn the_stacks_are_deep_enough() {
         })
     });
     let (all, child) = sizes.unwrap().unwrap();
-    println!("thread {all} of {THREAD_STACK} bytes, child {child} of {CHILD_STACK}");
+    println!(
+        "thread {all} of {THREAD_STACK} bytes, child {child} of {}",
+        child::STACK
+    );
     assert!(all < THREAD_STACK * 3 / 4, "thread: {all}");
-    assert!(child < CHILD_STACK * 3 / 4, "child: {child}");
+    assert!(child < child::STACK * 3 / 4, "child: {child}");
 }

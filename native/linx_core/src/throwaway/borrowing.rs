@@ -1,0 +1,66 @@
+//! A thread whose caller waits for it, so that it may borrow.
+
+use std::ffi::c_int;
+use std::panic::resume_unwind;
+
+use super::{THREAD_STACK, Throwaway, task};
+use crate::error::Errno;
+
+/// Runs `f` on a thread that ends with it, and returns its result.
+///
+/// `f` makes system calls and nothing else. A panic in it goes on in the caller.
+///
+/// # Errors
+/// The errno of `clone(2)`: EAGAIN if a limit of threads is reached, ENOMEM.
+#[cfg(target_env = "gnu")]
+pub(crate) fn run<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result<T, Errno> {
+    on_own_stack(f)
+}
+
+/// As above. The `clone(3)` of other C libraries need not make threads: that of musl refuses `CLONE_THREAD` since 1.2.5.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn run<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result<T, Errno> {
+    scoped(f)
+}
+
+/// A thread of this process. No `CLONE_FS`: it has a root, a working directory and a umask of its own from birth, so
+/// that none of the VM's can be moved from it. `CLONE_FILES`: the descriptor it opens is the caller's.
+#[cfg(any(test, target_env = "gnu"))]
+const THREAD: c_int = libc::CLONE_VM
+    | libc::CLONE_VFORK
+    | libc::CLONE_THREAD
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_FILES
+    | libc::CLONE_SYSVSEM;
+
+/// The cheapest thread there is, see [`task`].
+#[cfg(any(test, target_env = "gnu"))]
+pub(super) fn on_own_stack<T>(f: impl FnOnce(&Throwaway<'_>) -> T) -> Result<T, Errno> {
+    let mask = task::block_signals()?;
+    let ended = task::call::<THREAD_STACK, _>(THREAD, 0, || f(&Throwaway::new(None)));
+    task::restore_signals(&mask);
+
+    match ended?.returned {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(panic)) => resume_unwind(panic),
+        // Whatever ends one thread of a process without its doing ends the whole process, and this caller with it. A
+        // seccomp filter may end the one thread (`SECCOMP_RET_KILL_THREAD`).
+        None => Err(Errno::from_raw(libc::EINTR)),
+    }
+}
+
+/// A thread of the standard library, which works with any C library.
+#[cfg(any(test, not(target_env = "gnu")))]
+pub(super) fn scoped<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result<T, Errno> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(THREAD_STACK);
+        let body = || {
+            super::owning::block_signals();
+            f(&Throwaway::new(None))
+        };
+        match thread.spawn_scoped(scope, body) {
+            Ok(thread) => thread.join().or_else(|panic| resume_unwind(panic)),
+            Err(error) => Err(super::owning::errno_of(&error)),
+        }
+    })
+}

@@ -1,0 +1,179 @@
+//! NIFs that wait for a thread in turns: a call that takes long holds no scheduler.
+//!
+//! A dirty I/O scheduler waits a few milliseconds for the thread. If it has not ended by then, the NIF schedules itself
+//! again (`enif_schedule_nif`), behind whatever else the VM wants of these schedulers. So calls that hang, however many,
+//! take turns with the VM's file I/O. Between two turns their caller can be killed: the VM then drops the resource, and
+//! the resource the call.
+
+// The VM's side of the edge is C.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustler::codegen_runtime::{
+    ErlNifEnv, ErlNifTerm, NifReturnable, NifReturned, handle_nif_result,
+};
+use rustler::{Encoder, Env, Error, NifResult, Term};
+
+use crate::resource::ResourceType;
+
+/// The longest turn.
+const TURN: Duration = Duration::from_millis(2);
+/// The shortest: one costs some microseconds.
+const SHORTEST_TURN: Duration = Duration::from_micros(250);
+/// The turns of all calls that wait, one after another. The VM has 10 dirty I/O schedulers unless told otherwise (`+SDio`),
+/// so something else of its I/O waits for about a tenth of that.
+const ALL_TURNS: Duration = Duration::from_millis(100);
+
+/// A call on a thread of its own.
+///
+/// The thread is told by the drop of this that nobody waits for it any more.
+pub trait Call: Send + Sized + 'static {
+    /// Waits for the result.
+    fn wait(&mut self, timeout: Duration) -> Option<impl Encoder>;
+
+    /// The type of the resources that hold such calls, which the library registers when it is loaded.
+    fn resource_type() -> &'static ResourceType<Waiting<Self>>;
+}
+
+/// A call as the VM keeps it from turn to turn.
+pub struct Waiting<C> {
+    function: &'static CStr,
+    /// Locked for the time of a turn. `None` before the call has begun, and once it has ended.
+    call: Mutex<Option<(C, Counted)>>,
+}
+
+/// One of the calls that wait.
+struct Counted;
+
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+impl Counted {
+    fn new() -> Self {
+        WAITING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// How long the next turn is: the shorter, the more calls wait.
+    fn turn(&self) -> Duration {
+        let waiting = WAITING.load(Ordering::Relaxed).max(1);
+        let turn = ALL_TURNS.checked_div(waiting).unwrap_or(TURN);
+        turn.clamp(SHORTEST_TURN, TURN)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The result of a NIF that waits in turns.
+pub enum Turn<'a> {
+    /// It is this one.
+    Over(Term<'a>),
+    /// Another turn, of this resource.
+    Again(Resume, Term<'a>),
+}
+
+/// The C function of a NIF, and the name to call it by.
+pub struct Resume {
+    function: unsafe extern "C" fn(*mut ErlNifEnv, i32, *const ErlNifTerm) -> ErlNifTerm,
+    name: &'static CStr,
+}
+
+/// Begins a call and takes its first turn.
+///
+/// * `function`: the name of the function that was called, for stack traces.
+/// * `begin`: begins the call, or returns why it could not.
+///
+/// # Errors
+/// `badarg` if the resource type was not registered.
+pub fn begin<'a, C: Call, E: Encoder>(
+    env: Env<'a>,
+    function: &'static CStr,
+    begin: impl FnOnce() -> Result<C, E>,
+) -> NifResult<Turn<'a>> {
+    let resource = C::resource_type().make(
+        env,
+        Waiting {
+            function,
+            call: Mutex::new(None),
+        },
+    );
+    let waiting = C::resource_type().get(resource)?;
+    match begin() {
+        Ok(call) => {
+            *waiting.call.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((call, Counted::new()));
+            waiting.turn(env, resource)
+        }
+        Err(error) => Ok(Turn::Over(env.error_tuple(error))),
+    }
+}
+
+impl<C: Call> Waiting<C> {
+    fn turn<'a>(&self, env: Env<'a>, resource: Term<'a>) -> NifResult<Turn<'a>> {
+        let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pending, counted) = call.as_mut().ok_or(Error::BadArg)?;
+        let result = pending
+            .wait(counted.turn())
+            .map(|result| result.encode(env));
+        Ok(match result {
+            Some(result) => {
+                *call = None;
+                Turn::Over(result)
+            }
+            None => {
+                let resume = Resume {
+                    function: resume::<C>,
+                    name: self.function,
+                };
+                Turn::Again(resume, resource)
+            }
+        })
+    }
+}
+
+/// The next turn of a call.
+unsafe extern "C" fn resume<C: Call>(
+    env: *mut ErlNifEnv,
+    argc: i32,
+    argv: *const ErlNifTerm,
+) -> ErlNifTerm {
+    // The lifetime of the environment is that of this local.
+    let lifetime = ();
+    // SAFETY: the VM made `env` for this call.
+    let env = unsafe { Env::new(&lifetime, env) };
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        if argc != 1 {
+            return Err(Error::BadArg);
+        }
+        // SAFETY: `argc` says that there is one.
+        let resource = unsafe { *argv };
+        // SAFETY: an argument of this call, so a term of its environment.
+        let resource = unsafe { Term::new(env, resource) };
+        C::resource_type().get(resource)?.turn(env, resource)
+    }));
+    // SAFETY: the terms are of `env`.
+    unsafe { handle_nif_result(result, env).apply(env) }
+}
+
+// SAFETY: the terms are of the environment that the NIF was called with, and the function has the signature of a NIF.
+unsafe impl NifReturnable for Turn<'_> {
+    unsafe fn into_returned(self, _: Env<'_>) -> NifReturned {
+        match self {
+            Self::Over(term) => NifReturned::Term(term.as_c_arg()),
+            Self::Again(Resume { function, name }, resource) => NifReturned::Reschedule {
+                fun_name: name.to_owned(),
+                flags: rustler::SchedulerFlags::DirtyIo,
+                fun: function,
+                args: vec![resource.as_c_arg()],
+            },
+        }
+    }
+}
