@@ -1,6 +1,7 @@
 //! `hold`: a process in namespaces of its own, like a container that does nothing.
 
 #![allow(unsafe_code, reason = "fork(2)")]
+#![allow(clippy::disallowed_methods, reason = "this program moves itself")]
 
 use std::fs;
 use std::io::{PipeReader, Read, Write, pipe};
