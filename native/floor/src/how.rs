@@ -1,7 +1,9 @@
 //! On which thread the system calls are made.
 
-#![allow(clippy::disallowed_methods, reason = "this program has threads of its own only")]
-
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this program has threads of its own only"
+)]
 // The bare system calls are what is measured.
 #![allow(unsafe_code)]
 

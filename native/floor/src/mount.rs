@@ -1,6 +1,9 @@
 //! `mount` and `procfs`: mounts here, in another mount namespace, and as seen from another PID namespace.
 
-#![allow(clippy::disallowed_methods, reason = "this program has threads of its own only")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this program has threads of its own only"
+)]
 
 use std::error::Error;
 use std::ffi::{CStr, CString};

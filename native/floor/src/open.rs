@@ -1,6 +1,9 @@
 //! `open`: a netlink socket in another network namespace.
 
-#![allow(clippy::disallowed_methods, reason = "this program has threads of its own only")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this program has threads of its own only"
+)]
 
 use std::error::Error;
 use std::ffi::CStr;

@@ -9,7 +9,7 @@
 // The VM's side of the edge is C.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::mem::{align_of, size_of};
 use std::os::fd::{AsFd, AsRawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -232,22 +232,6 @@ fn close(socket: &Socket, env: *mut ErlNifEnv) {
     }
 }
 
-/// What the type is called. The VM gives an instance of the library the sockets of an older one if their types have the
-/// same name, so it names all that a socket's layout depends on: version, compiler and sources (see `build.rs`), size.
-///
-/// An older instance with another name keeps its type: its callbacks go on to close its sockets, as its code stays mapped,
-/// and to this instance these sockets are `badarg`.
-fn type_name() -> Option<CString> {
-    let name = format!(
-        "socket {} {} {}/{}",
-        env!("CARGO_PKG_VERSION"),
-        env!("LINX_CONN_LAYOUT"),
-        size_of::<Socket>(),
-        align_of::<Socket>()
-    );
-    CString::new(name).ok()
-}
-
 /// Registers the type, or takes it over from an older instance of this library with the sockets there are.
 pub(crate) fn register(env: Env<'_>) -> bool {
     let callbacks = ErlNifResourceTypeInit {
@@ -255,7 +239,7 @@ pub(crate) fn register(env: Env<'_>) -> bool {
         stop: stop as *const _,
         down: down as *const _,
     };
-    let Some(name) = type_name() else {
+    let Some(name) = nif_entry::type_name::<Socket>("socket", env!("LINX_LIBRARY_LAYOUT")) else {
         return false;
     };
     let open = |flags| {

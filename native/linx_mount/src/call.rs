@@ -26,5 +26,5 @@ impl Call for MountCall {
 
 /// Registers the type of the calls.
 pub(crate) fn register(env: Env<'_>) -> bool {
-    TYPE.register(env, concat!("call ", env!("CARGO_PKG_VERSION")))
+    TYPE.register(env, "call", env!("LINX_LIBRARY_LAYOUT"))
 }

@@ -12,7 +12,7 @@ mod turns;
 pub use caller::caller_is_alive;
 pub use charlist::charlist;
 pub use entry::{OnLoad, entry};
-pub use resource::ResourceType;
+pub use resource::{ResourceType, type_name};
 pub use terms::{Done, Text, stage};
 pub use turns::{Call, Turn, Waiting, begin};
 

@@ -39,14 +39,14 @@ impl<T: Send + Sync + 'static> ResourceType<T> {
     /// Registers the type, or takes it over from an older instance of this library with the resources there are. For the
     /// time that a library is loaded.
     ///
-    /// * `layout`: the same for two instances only if both have the same layout of `T`.
-    pub fn register(&self, env: Env<'_>, layout: &str) -> bool {
+    /// * `kind`, `layout`: see [`type_name`].
+    pub fn register(&self, env: Env<'_>, kind: &str, layout: &str) -> bool {
         let callbacks = ErlNifResourceTypeInit {
             dtor: destroy::<T> as *const _,
             stop: ptr::null(),
             down: ptr::null(),
         };
-        let Ok(name) = CString::new(layout) else {
+        let Some(name) = type_name::<T>(kind, layout) else {
             return false;
         };
         let open = |flags| {
@@ -116,6 +116,21 @@ impl<T: Send + Sync + 'static> Default for ResourceType<T> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Returns what a type of resources whose values are of type `T` is called.
+///
+/// The VM gives an instance of the library the resources of an older one if their types have the same name, so it names all
+/// that the layout of a value depends on. An older instance with another name keeps its type: its callbacks go on to free
+/// its resources, as its code stays mapped, and to this instance these resources are `badarg`.
+///
+/// * `kind`: one for each type of a library.
+/// * `layout`: `env!("LINX_LIBRARY_LAYOUT")` of the library: its sources and compiler.
+#[must_use]
+pub fn type_name<T>(kind: &str, layout: &str) -> Option<CString> {
+    let version = env!("CARGO_PKG_VERSION");
+    let (size, alignment) = (size_of::<T>(), align_of::<T>());
+    CString::new(format!("{kind} {version} {layout} {size}/{alignment}")).ok()
 }
 
 /// Nobody has the term any more.

@@ -9,7 +9,7 @@ use linx_core::{Errno, Pending, probe};
 use nif_entry::{Call, Done, ResourceType, Turn, Waiting, begin};
 use rustler::{Decoder, Encoder, Env, NifResult, Term};
 
-nif_entry::init!(module(), |env| TYPE.register(env, "panicking call"));
+nif_entry::init!(module(), |env| TYPE.register(env, "call", "of the probe"));
 
 fn module() -> &'static CStr {
     if std::env::var_os("LINX_TEST_PANIC_IN_INIT").is_some() {

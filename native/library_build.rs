@@ -1,4 +1,4 @@
-//! Linker arguments of a NIF library, and what its types of resources are called by.
+//! The build script of each NIF library: linker arguments, and what its types of resources are called by.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
@@ -7,18 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// What decides how a socket is laid out in memory. A Rust type has no layout that is the same in each build.
-const SOURCES: [&str; 2] = ["src", "../linx_core/src"];
+/// What decides how a resource is laid out in memory. A Rust type has no layout that is the same in each build.
+const SOURCES: [&str; 3] = ["src", "../linx_core/src", "../nif_entry/src"];
 const SETTINGS: [&str; 3] = ["TARGET", "CARGO_ENCODED_RUSTFLAGS", "CARGO_CFG_FEATURE"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     // A thread may still run code of an old instance of the library while a new one is loaded: it stays mapped.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
-    println!("cargo:rerun-if-changed=build.rs");
     for folder in SOURCES {
         println!("cargo:rerun-if-changed={folder}");
     }
-    println!("cargo:rustc-env=LINX_CONN_LAYOUT={:016x}", layout()?);
+    println!("cargo:rustc-env=LINX_LIBRARY_LAYOUT={:016x}", layout()?);
     Ok(())
 }
 
