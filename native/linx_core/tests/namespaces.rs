@@ -3,6 +3,10 @@
 // A look at sockets that no crate wraps.
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the threads of a container are its own"
+)]
 
 use std::ffi::{CStr, CString, c_ulong};
 use std::fs;

@@ -1,3 +1,7 @@
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the threads of a test are its own"
+)]
 #![allow(clippy::arithmetic_side_effects)]
 
 use std::fs::{self, File};

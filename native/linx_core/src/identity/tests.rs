@@ -1,3 +1,8 @@
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the threads of a test are its own"
+)]
+
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
