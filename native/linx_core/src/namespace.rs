@@ -41,7 +41,7 @@ pub(crate) struct Opened {
 }
 
 impl<'a> Files<'a> {
-    /// Takes the paths apart, here, as the thread that opens them makes system calls only.
+    /// Takes the paths apart.
     pub(crate) fn new(mount: &'a CStr, pid: Option<&'a CStr>) -> Self {
         let shared = pid.and_then(|pid| Directory::of_both(mount, pid));
         Self { mount, pid, shared }

@@ -7,8 +7,16 @@ use crate::error::Errno;
 use crate::syscall::{is_directory, move_mount, open_tree_clone};
 
 /// What `mount(2)` does with `MS_BIND`, and with `MS_REC` if `recursive`, onto the file that `target` is; with its errors.
-pub(super) fn bind(source: &CStr, recursive: bool, target: BorrowedFd<'_>) -> Result<(), Errno> {
+///
+/// * `wanted`: asked before anything is attached; its error is the result then.
+pub(super) fn bind(
+    source: &CStr,
+    recursive: bool,
+    target: BorrowedFd<'_>,
+    wanted: impl Fn() -> Result<(), Errno>,
+) -> Result<(), Errno> {
     let tree = open_tree_clone(source, recursive)?;
+    wanted()?;
     attach(tree.as_fd(), target)
 }
 

@@ -42,8 +42,9 @@ pub type Call = Pending<Result<(), Error>>;
 /// [`Create`](Stage::Create) with `create_target`: ELOOP for a link, EXDEV for a path that leaves the root.
 /// [`Mount`](Stage::Mount), with E2BIG for `data` that does not fit into a page.
 pub fn mount(request: &Request, create_target: bool) -> Result<(), Error> {
-    let target = find_target(request, create_target, || Ok(()))?;
-    request.mount(target.as_ref()).at(Stage::Mount)
+    let wanted = || Ok(());
+    let target = find_target(request, create_target, wanted)?;
+    request.mount(target.as_ref(), wanted).at(Stage::Mount)
 }
 
 /// Mounts in other namespaces, on a thread.
@@ -68,10 +69,7 @@ pub fn mount_in(
         let wanted = || thread.check_wanted();
         let target = find_target(&request, create_target, wanted)?;
         match files.pid {
-            None => {
-                wanted().at(Stage::Mount)?;
-                request.mount(target.as_ref()).at(Stage::Mount)
-            }
+            None => request.mount(target.as_ref(), wanted).at(Stage::Mount),
             Some(pid) => mount_as_seen_from(thread, pid, &request, target),
         }
     })
@@ -104,19 +102,20 @@ fn mount_as_seen_from(
         .enter(pid_namespace.as_fd(), CloneFlags::CLONE_NEWPID)
         .at(Stage::SetnsPid)?;
     thread.check_can_fork().at(Stage::Fork)?;
-    thread.check_wanted().at(Stage::Mount)?;
-    request.check_data().at(Stage::Mount)?;
+    let wanted = || thread.check_wanted();
 
     if !request.depends_on_pid_namespace() {
-        return request.mount(target.as_ref()).at(Stage::Mount);
+        return request.mount(target.as_ref(), wanted).at(Stage::Mount);
     }
+    request.check_data().at(Stage::Mount)?;
     if let Some(plan) = procfs::Plan::of(request) {
-        match plan.mount(pid_namespace, target) {
+        match plan.mount(pid_namespace, target, wanted) {
             Ok(()) => return Ok(()),
             Err(procfs::Failure::Failed(errno)) => return Err(errno).at(Stage::Mount),
             Err(procfs::Failure::Unsupported) => {}
         }
     }
+    wanted().at(Stage::Mount)?;
     let killed = Err(Errno::from_raw(libc::EIO));
     thread
         .in_child(|| request.mount_by_name())

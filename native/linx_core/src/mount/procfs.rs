@@ -66,12 +66,15 @@ impl<'a> Plan<'a> {
     ///
     /// It has three descriptors open at most, that of the namespace included.
     ///
+    /// * `wanted`: asked before anything is attached; its error is the result then.
+    ///
     /// # Errors
     /// [`Failure`]. Nothing was mounted then.
     pub(super) fn mount(
         &self,
         pid_namespace: OwnedFd,
         found: Option<OwnedFd>,
+        wanted: impl Fn() -> Result<(), Errno>,
     ) -> Result<(), Failure> {
         // First, as `mount(2)` does, whose other errors are of no interest where there is no target.
         let target = match found {
@@ -89,6 +92,7 @@ impl<'a> Plan<'a> {
         // The context has it now.
         drop(pid_namespace);
         let mount = self.make(context)?;
+        wanted()?;
         Ok(attach(mount.as_fd(), target.as_fd())?)
     }
 

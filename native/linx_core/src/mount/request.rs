@@ -89,14 +89,23 @@ impl Request {
     }
 
     /// Mounts, a bind onto `found` if that is given.
-    pub(super) fn mount(&self, found: Option<&OwnedFd>) -> Result<(), Errno> {
+    ///
+    /// * `wanted`: asked before the mount begins; its error is the result then.
+    pub(super) fn mount(
+        &self,
+        found: Option<&OwnedFd>,
+        wanted: impl Fn() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
         self.check_data()?;
         match found.and_then(|found| Some((found, self.bind_source()?))) {
             Some((found, source)) => {
                 let recursive = self.effective_flags().contains(MsFlags::MS_REC);
-                attach::bind(source, recursive, found.as_fd())
+                attach::bind(source, recursive, found.as_fd(), wanted)
             }
-            None => self.mount_by_name(),
+            None => {
+                wanted()?;
+                self.mount_by_name()
+            }
         }
     }
 
