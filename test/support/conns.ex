@@ -4,7 +4,7 @@ defmodule LinxNative.Test.Conns do
   """
 
   alias LinxNative.Conn
-  alias LinxNative.Test.{Await, Container, Links}
+  alias LinxNative.Test.{Await, Container, Harness, Links}
 
   @patience Await.patience()
 
@@ -39,6 +39,21 @@ defmodule LinxNative.Test.Conns do
   def names(conn) do
     {:ok, links} = Conn.request(conn, Links.dump())
     Enum.map(links, &Links.read(&1).name)
+  end
+
+  @doc """
+  Returns the most bytes that a buffer can have of those asked for, by the name of the limit of `net.core`. Asks the kernel
+  whether it may be more than that.
+  """
+  def most(bytes, name) do
+    if Harness.can?("buffers-beyond-the-limit"), do: bytes, else: min(bytes, system_limit(name))
+  end
+
+  @doc """
+  Returns a limit of `net.core`.
+  """
+  def system_limit(name) do
+    "/proc/sys/net/core/#{name}" |> File.read!() |> String.trim() |> String.to_integer()
   end
 
   @doc """

@@ -44,6 +44,22 @@ defmodule LinxNative.Test.Harness do
   end
 
   @doc """
+  Reports whether the kernel can do something here, which it is asked by doing it. It is what a test that depends on that
+  goes by, not a version.
+
+    * `"procfs-of-a-pid-namespace"`: a procfs is configured with the option `pidns`;
+    * `"init-of-a-pid-namespace"`: a PID namespace tells whether it has an init;
+    * `"buffers-beyond-the-limit"`: a socket may have larger buffers than `net.core.rmem_max`.
+  """
+  def can?(question) do
+    case run("can", [question]) do
+      {"yes\n", 0} -> true
+      {"no\n", 0} -> false
+      {output, _} -> raise output
+    end
+  end
+
+  @doc """
   The words to put before a command whose system calls are to fail, for `Vm.start(wrap: ...)`.
 
       seccomp("fsopen=ENOSYS,setns-pid=EPERM")
@@ -72,7 +88,7 @@ defmodule LinxNative.Test.Harness do
 
   @doc """
   What the kernel knows about a socket, by default one of this VM: a map with `netns_dev`,
-  `netns_ino`, `cookie`, `domain`, `type`, `protocol` and, for netlink, `nl_pid`, `nl_groups`.
+  `netns_ino`, `cookie` (since Linux 5.14), `domain`, `type`, `protocol` and, for netlink, `nl_pid`, `nl_groups`.
   """
   def socket(fd, os_pid \\ System.pid()) do
     case run("socket", [to_string(os_pid), to_string(fd)]) do

@@ -3,7 +3,7 @@ defmodule LinxNative.Test.Operations do
   One call of each kind, and the system calls it makes: for tests that do something at each of them.
   """
 
-  alias LinxNative.Test.{Container, Implementation, MountInfo}
+  alias LinxNative.Test.{Container, Harness, Implementation, MountInfo}
 
   @netlink Linx.Netlink.Socket.Native
   @mount Linx.Mount.Native
@@ -15,7 +15,8 @@ defmodule LinxNative.Test.Operations do
   defstruct @enforce_keys
 
   @here [:mount_here, :bind_here, :umount_here]
-  @there [:mount_there, :bind_there, :umount_there, :pivot_root, :tmpfs_as_seen, :procfs_as_seen]
+  @there [:mount_there, :bind_there, :umount_there, :pivot_root, :tmpfs_as_seen, :procfs_as_seen] ++
+           [:procfs_by_child]
 
   @doc """
   The names of those that enter a namespace of a container, and of all.
@@ -113,6 +114,10 @@ defmodule LinxNative.Test.Operations do
 
         :procfs_as_seen ->
           ["linx", target, "proc", 0, "hidepid=2", ns, pidns, 0]
+
+        # Only mount(2) takes a source that long, on every kernel.
+        :procfs_by_child ->
+          [String.duplicate("l", 300), target, "proc", 0, "hidepid=2", ns, pidns, 0]
       end
 
     {@mount, :mount, args}
@@ -142,13 +147,26 @@ defmodule LinxNative.Test.Operations do
   defp steps(which, :pivot_root), do: enter(which) ++ [chdir: :chdir, pivot_root: :pivot_root]
   defp steps(which, :tmpfs_as_seen), do: enter_both(which) ++ child()
 
+  # Asks the kernel whether a PID namespace tells if it has an init, and whether procfs takes one as an option.
   defp steps(:rust, :procfs_as_seen) do
     enter_both(:rust) ++
-      ["ioctl-pidns": nil, fsopen: nil, fsconfig: nil, fsconfig: nil, fsconfig: nil] ++
-      [fsconfig: nil, fsmount: nil, openat: nil, move_mount: nil]
+      case {Harness.can?("init-of-a-pid-namespace"), Harness.can?("procfs-of-a-pid-namespace")} do
+        {true, true} ->
+          ["ioctl-pidns": nil, fsopen: nil, fsconfig: nil, fsconfig: nil, fsconfig: nil] ++
+            [fsconfig: nil, fsmount: nil, openat: nil, move_mount: nil]
+
+        {true, false} ->
+          ["ioctl-pidns": nil, fsopen: nil, fsconfig: nil] ++ child()
+
+        {false, _} ->
+          ["ioctl-pidns": nil] ++ child()
+      end
   end
 
-  defp steps(:c, :procfs_as_seen), do: steps(:c, :tmpfs_as_seen)
+  defp steps(:rust, :procfs_by_child), do: enter_both(:rust) ++ child()
+
+  defp steps(:c, name) when name in [:procfs_as_seen, :procfs_by_child],
+    do: steps(:c, :tmpfs_as_seen)
 
   defp enter(:rust), do: [clone: :thread] ++ enter(:c)
   defp enter(:c), do: [unshare: :unshare, openat: :open_ns, setns: :setns]

@@ -3,7 +3,7 @@ defmodule LinxNative.Test.Surroundings do
   The files that a test must leave as it found them, wherever they are: by name and type.
 
     * `/dev`, less what other file systems are mounted in it;
-    * `/` and the working directory, not what is below (nor hidden files, which editors make);
+    * the working directory, not what is below (nor hidden files, which editors make);
     * all of the run's own temporary folder, which is that of every program it starts;
     * all of `/tmp` and `/run`, if `script/isolated` runs the tests: else other programs write there too.
   """
@@ -62,11 +62,9 @@ defmodule LinxNative.Test.Surroundings do
   end
 
   defp names do
-    for folder <- ["/", File.cwd!()],
-        name <- File.ls!(folder),
-        not String.starts_with?(name, "."),
-        into: MapSet.new(),
-        do: {Path.join(folder, name), :name}
+    for name <- File.ls!("."), not String.starts_with?(name, "."), into: MapSet.new() do
+      {Path.expand(name), :name}
+    end
   end
 
   # A folder may go while we look.

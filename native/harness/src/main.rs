@@ -7,9 +7,12 @@
 //! linx_harness race A B
 //! linx_harness socket PID FD
 //! linx_harness entry LIBRARY
+//! linx_harness can QUESTION
+//! linx_harness errnos
 //! ```
 
 mod calls;
+mod can;
 mod entry;
 mod errno;
 mod hold;
@@ -50,9 +53,12 @@ fn run(arguments: Vec<String>) -> Outcome {
         ["race", a, b] => race::run(a, b),
         ["socket", pid, fd] => socket::run(pid.parse()?, fd.parse()?),
         ["entry", library] => entry::run(library),
+        ["can", question] => can::run(question),
+        ["errnos"] => errno::run(),
         _ => Err(
             "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
-                  hold-call NAMES CONTROL -- COMMAND... | race A B | socket PID FD | entry LIBRARY"
+                  hold-call NAMES CONTROL -- COMMAND... | race A B | socket PID FD | \
+                  entry LIBRARY | can QUESTION | errnos"
                 .into(),
         ),
     }

@@ -26,10 +26,9 @@ pub(crate) fn run(pid: pid_t, fd: RawFd) -> Outcome {
     let domain: c_int = option(socket, libc::SO_DOMAIN)?;
     say(&format!("netns_dev {}", namespace.dev()))?;
     say(&format!("netns_ino {}", namespace.ino()))?;
-    say(&format!(
-        "cookie {}",
-        option::<u64>(socket, SO_NETNS_COOKIE)?
-    ))?;
+    if let Ok(cookie) = option::<u64>(socket, SO_NETNS_COOKIE) {
+        say(&format!("cookie {cookie}"))?;
+    }
     say(&format!("domain {domain}"))?;
     say(&format!("type {}", option::<c_int>(socket, libc::SO_TYPE)?))?;
     say(&format!(
@@ -44,7 +43,7 @@ pub(crate) fn run(pid: pid_t, fd: RawFd) -> Outcome {
     Ok(())
 }
 
-/// From linux/socket.h.
+/// From linux/socket.h. Since Linux 5.14.
 const SO_NETNS_COOKIE: c_int = 71;
 /// From linux/sockios.h.
 const SIOCGSKNS: u16 = 0x894C;
