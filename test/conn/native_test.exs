@@ -198,6 +198,45 @@ defmodule LinxNative.Conn.NativeTest do
     end
   end
 
+  describe "a socket beside another" do
+    test "is in its namespace, also when nothing else leads there" do
+      container = Container.start([:net])
+      {:ok, socket} = Native.open({:path, Container.ns_path(container, :net)}, 0, @datagram)
+      {:ok, id} = Native.netns(socket)
+      Container.stop(container)
+      assert {:ok, beside} = Native.open({:beside, socket}, 0, @datagram)
+      Native.close(socket)
+      assert Native.netns(beside) == {:ok, id}
+      Native.close(beside)
+    end
+
+    test "is not opened when that is closed" do
+      {socket, _, _} = open!()
+      Native.close(socket)
+      assert Native.open({:beside, socket}, 0, @datagram) == {:error, :closed}
+    end
+  end
+
+  test "sockets of different lengths share a buffer, and each keeps to its own length" do
+    [short, long] =
+      for length <- [100, 16_777_216] do
+        {:ok, socket} = Native.open(:host, 0, length)
+        socket
+      end
+
+    for _ <- 1..50 do
+      assert [_, _, {:datagram, _, _, _, bytes} | _] = Native.exchange(long, [{0, dump()}], @all)
+      assert {:ok, [_ | _]} = Message.decode(bytes)
+
+      assert [_, _, {:truncated, _, _, _, start, length} | _] =
+               Native.exchange(short, [{0, dump()}], @all)
+
+      assert {byte_size(start), length > 100} == {16, true}
+    end
+
+    Enum.each([short, long], &Native.close/1)
+  end
+
   defp datagram?(entry), do: match?({:datagram, _, _, _, _}, entry)
 
   test "with only_kernel nobody else can send to a socket" do
@@ -274,7 +313,15 @@ defmodule LinxNative.Conn.NativeTest do
         assert_raise ArgumentError, fn -> Native.open(wrong, 0, 100) end
       end
 
-      for wrong <- [:other, {:path, 1}, {:path, ~c"x"}, {:fd, "1"}, {:fd, 0x100000000}, {:pid, 1}] do
+      for wrong <- [
+            :other,
+            {:path, 1},
+            {:path, ~c"x"},
+            {:fd, "1"},
+            {:fd, 0x100000000},
+            {:pid, 1},
+            {:beside, make_ref()}
+          ] do
         assert_raise ArgumentError, fn -> Native.open(wrong, 0, 100) end
       end
 

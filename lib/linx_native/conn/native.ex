@@ -14,18 +14,20 @@ defmodule LinxNative.Conn.Native do
   @opaque socket :: reference
 
   @typedoc """
-  What happened, in its order. The bytes of `:truncated` are the first 16 of a datagram of so many.
+  What happened, in its order. The bytes of `:truncated` are the first 16 of a datagram of so many. The port id is `nil`
+  if the kernel did not say who sent the datagram.
   """
   @type entry ::
           :sent
           | {:refused, errno}
-          | {:datagram, port_id :: u32, group :: u32, nsid :: integer | nil, binary}
-          | {:truncated, port_id :: u32, group :: u32, nsid :: integer | nil, binary,
+          | {:datagram, port_id :: u32 | nil, group :: u32, nsid :: integer | nil, binary}
+          | {:truncated, port_id :: u32 | nil, group :: u32, nsid :: integer | nil, binary,
              length :: pos_integer}
           | :overrun
           | {:failed, errno}
           | :drained
 
+  @type netns :: :host | {:path, binary} | {:fd, integer} | {:beside, socket}
   @type errno :: pos_integer
   @type u32 :: 0..0xFFFFFFFF
   @type failed :: {:error, errno | :closed}
@@ -44,9 +46,11 @@ defmodule LinxNative.Conn.Native do
   @doc """
   Opens a socket and binds it: `socket(2)` on a thread in that namespace, `bind(2)`.
 
+  `{:beside, socket}` is the namespace of another socket: `ioctl(SIOCGSKNS)`.
+
   `datagram` is the length in bytes of the longest datagram it will receive whole, at most 16777216.
   """
-  @spec open(:host | {:path, binary} | {:fd, integer}, protocol :: integer, datagram :: u32) ::
+  @spec open(netns, protocol :: integer, datagram :: u32) ::
           {:ok, socket} | {:error, {stage :: atom, errno}} | {:error, :closed}
   def open(_netns, _protocol, _datagram), do: :erlang.nif_error(:nif_not_loaded)
 
@@ -63,7 +67,7 @@ defmodule LinxNative.Conn.Native do
 
   It receives so many datagrams at most, and no more than some 256 KiB. It is `:drained` where nothing was left to be
   received; if the last entry is something else, there may be more. Messages without an entry were not sent. While
-  another process does the same, it is 16 (EBUSY).
+  another process does the same, it is 16 (EBUSY). Without memory to receive into, it is 12 (ENOMEM).
   """
   @spec exchange(socket, [{port_id :: u32, binary}], datagrams :: u32) :: [entry] | failed
   def exchange(_socket, _messages, _datagrams), do: :erlang.nif_error(:nif_not_loaded)

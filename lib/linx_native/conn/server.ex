@@ -310,7 +310,9 @@ defmodule LinxNative.Conn.Server do
     |> put(error(:overrun), 0)
   end
 
-  # What is sent to a group of some protocols may be anybody's; only the kernel has port 0.
+  # What is sent to a group of some protocols may be anybody's; only the kernel has port 0. What does not say who sent it
+  # is nobody's.
+  defp accepted?(_state, nil), do: false
   defp accepted?(state, port_id), do: port_id == 0 or state.accept == :any
 
   defp origin(state, port_id, group, nsid) do

@@ -24,14 +24,14 @@ mod atoms {
 pub(crate) fn run<'a>(
     env: Env<'a>,
     connection: &Connection,
-    buffer: &mut [u8],
+    memory: Memory<'_>,
     messages: &[(u32, Binary<'a>)],
     datagrams: u32,
 ) -> Term<'a> {
     let mut exchange = Exchange {
         env,
         connection,
-        buffer,
+        memory,
         entries: Vec::new(),
         room: if messages.is_empty() {
             ROOM
@@ -52,10 +52,16 @@ pub(crate) fn run<'a>(
     exchange.entries.encode(env)
 }
 
+/// Where datagrams are received, and how long the longest one that is received whole is, in bytes.
+pub(crate) struct Memory<'a> {
+    pub(crate) buffer: &'a mut Vec<u8>,
+    pub(crate) max_datagram: usize,
+}
+
 struct Exchange<'a, 'b> {
     env: Env<'a>,
     connection: &'b Connection,
-    buffer: &'b mut [u8],
+    memory: Memory<'b>,
     entries: Vec<Term<'a>>,
     room: usize,
     datagrams: u32,
@@ -72,7 +78,10 @@ impl<'a> Exchange<'a, '_> {
 
     fn receive(&mut self) {
         while self.room > 0 && self.datagrams > 0 {
-            match self.connection.receive(self.buffer) {
+            match self
+                .connection
+                .receive(self.memory.buffer, self.memory.max_datagram)
+            {
                 Ok(None) => return self.entries.push(atoms::drained().encode(self.env)),
                 Ok(Some(datagram)) => {
                     self.datagrams = self.datagrams.saturating_sub(1);
@@ -86,7 +95,7 @@ impl<'a> Exchange<'a, '_> {
         }
     }
 
-    /// `{:datagram, port_id, group, nsid, bytes}`; of one that is longer than the buffer its beginning, and `:truncated`
+    /// `{:datagram, port_id, group, nsid, bytes}`; of one that was cut its beginning, and `:truncated`
     /// with its whole length.
     fn received(&mut self, datagram: &Datagram) {
         let Datagram {
@@ -95,15 +104,19 @@ impl<'a> Exchange<'a, '_> {
             nsid,
             length,
         } = *datagram;
-        let whole = self.buffer.get(..length);
-        let beginning = self.buffer.get(..HEADER).unwrap_or(self.buffer);
-        let told = whole.unwrap_or(beginning);
+        let received = self.memory.buffer.as_slice();
+        let whole = received.len() == length;
+        let told = if whole {
+            received
+        } else {
+            received.get(..HEADER).unwrap_or(received)
+        };
 
         let size = told.len();
         let mut bytes = NewBinary::new(self.env, size);
         bytes.as_mut_slice().copy_from_slice(told);
         let bytes = Binary::from(bytes);
-        let entry = if whole.is_some() {
+        let entry = if whole {
             (atoms::datagram(), port_id, group, nsid, bytes).encode(self.env)
         } else {
             (atoms::truncated(), port_id, group, nsid, bytes, length).encode(self.env)

@@ -1,9 +1,12 @@
 //! The NIFs of `LinxNative.Conn.Native`: decode, call `linx_core::connection`, encode.
 
+mod buffer;
 mod exchange;
 mod options;
 mod resource;
 
+use buffer::Buffer;
+use exchange::Memory;
 use linx_core::connection::{Connection, Netns};
 use linx_core::{Errno, Error, Stage, identity};
 use nif_entry::stage;
@@ -14,16 +17,25 @@ use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, Reference, Term};
 nif_entry::init!(c"Elixir.LinxNative.Conn.Native", resource::register);
 
 mod atoms {
-    rustler::atoms! { host, path, fd, closed }
+    rustler::atoms! { host, path, fd, beside, closed }
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
-fn open<'a>(env: Env<'a>, netns: NetnsArg<'a>, protocol: i32, longest: Longest) -> Term<'a> {
-    let Some(buffer) = longest.buffer() else {
+fn open<'a>(env: Env<'a>, netns: NetnsArg<'a>, protocol: i32, datagram: MaxDatagram) -> Term<'a> {
+    if Buffer::take(datagram.0).is_none() {
         return env.error_tuple((stage(Stage::Socket), libc::ENOMEM));
+    }
+    let unopened = UnopenedSocket::new(datagram.0);
+    let opened = match &netns {
+        NetnsArg::Host => Connection::open(Netns::Here, protocol),
+        NetnsArg::Path(path) => Connection::open(Netns::Path(path.as_slice()), protocol),
+        NetnsArg::Fd(fd) => Connection::open(Netns::Fd(*fd), protocol),
+        NetnsArg::Beside(socket) => match socket.connection() {
+            Ok(other) => Connection::open(Netns::Beside(&other), protocol),
+            Err(Closed) => return closed(env),
+        },
     };
-    let unopened = UnopenedSocket::new(buffer);
-    match Connection::open(netns.0, protocol) {
+    match opened {
         Ok(connection) => match unopened.open(env, connection) {
             Some(socket) => (ok(), socket).encode(env),
             // Killed meanwhile: nobody will see this answer.
@@ -54,10 +66,22 @@ fn exchange<'a>(
     let Ok(connection) = socket.connection() else {
         return closed(env);
     };
-    let Some(mut buffer) = socket.buffer() else {
+    let Some(max_datagram) = socket.receive() else {
         return env.error_tuple(libc::EBUSY);
     };
-    exchange::run(env, &connection, &mut buffer, &messages.0, datagrams)
+    let Some(mut buffer) = Buffer::take(*max_datagram) else {
+        return env.error_tuple(libc::ENOMEM);
+    };
+    exchange::run(
+        env,
+        &connection,
+        Memory {
+            buffer: buffer.memory(),
+            max_datagram: *max_datagram,
+        },
+        &messages.0,
+        datagrams,
+    )
 }
 
 #[rustler::nif]
@@ -167,21 +191,28 @@ fn closed(env: Env<'_>) -> Term<'_> {
     (error(), atoms::closed()).encode(env)
 }
 
-/// `:host`, `{:path, path}` or `{:fd, fd}`.
-struct NetnsArg<'a>(Netns<'a>);
+/// `:host`, `{:path, path}`, `{:fd, fd}` or `{:beside, socket}`.
+enum NetnsArg<'a> {
+    Host,
+    Path(Binary<'a>),
+    Fd(i32),
+    Beside(Handle<'a>),
+}
 
 impl<'a> Decoder<'a> for NetnsArg<'a> {
     fn decode(term: Term<'a>) -> NifResult<Self> {
         if let Ok(atom) = term.decode::<Atom>()
             && atom == atoms::host()
         {
-            return Ok(Self(Netns::Here));
+            return Ok(Self::Host);
         }
         let (kind, value): (Atom, Term<'a>) = term.decode()?;
         if kind == atoms::path() {
-            Ok(Self(Netns::Path(value.decode::<Binary<'a>>()?.as_slice())))
+            value.decode().map(Self::Path)
         } else if kind == atoms::fd() {
-            Ok(Self(Netns::Fd(value.decode()?)))
+            value.decode().map(Self::Fd)
+        } else if kind == atoms::beside() {
+            value.decode().map(Self::Beside)
         } else {
             Err(rustler::Error::BadArg)
         }
@@ -209,27 +240,18 @@ impl<'a> Decoder<'a> for Messages<'a> {
 }
 
 /// The length of the longest datagram, in bytes.
-struct Longest(u32);
+struct MaxDatagram(usize);
 
-impl Longest {
+impl MaxDatagram {
     /// Longer ones than the kernel makes.
     const MAX: u32 = 16 * 1024 * 1024;
-
-    /// `None` if there is no memory for it.
-    fn buffer(&self) -> Option<Vec<u8>> {
-        let length = self.0 as usize;
-        let mut buffer = Vec::new();
-        buffer.try_reserve_exact(length).ok()?;
-        buffer.resize(length, 0);
-        Some(buffer)
-    }
 }
 
-impl<'a> Decoder<'a> for Longest {
+impl<'a> Decoder<'a> for MaxDatagram {
     fn decode(term: Term<'a>) -> NifResult<Self> {
         let length: u32 = term.decode()?;
         if length <= Self::MAX {
-            Ok(Self(length))
+            Ok(Self(length as usize))
         } else {
             Err(rustler::Error::BadArg)
         }

@@ -34,7 +34,8 @@ pub(crate) struct Socket {
     #[expect(dead_code, reason = "it takes room, which is what it is for")]
     other: [u64; 8],
     state: Mutex<State>,
-    buffer: Mutex<Vec<u8>>,
+    /// The length of the longest datagram that is received whole, in bytes. Locked by the call that receives.
+    max_datagram: Mutex<usize>,
 }
 
 struct State {
@@ -66,8 +67,8 @@ const _: () = assert!(align_of::<Socket>() <= align_of::<usize>());
 pub(crate) struct UnopenedSocket(*mut c_void);
 
 impl UnopenedSocket {
-    /// `buffer` is as long as the longest datagram that the socket will receive whole.
-    pub(crate) fn new(buffer: Vec<u8>) -> Self {
+    /// `max_datagram` is the length of the longest datagram that the socket will receive whole, in bytes.
+    pub(crate) fn new(max_datagram: usize) -> Self {
         let socket = Socket {
             #[cfg(feature = "other_layout")]
             other: [u64::MAX; 8],
@@ -75,7 +76,7 @@ impl UnopenedSocket {
                 connection: None,
                 stopping: false,
             }),
-            buffer: Mutex::new(buffer),
+            max_datagram: Mutex::new(max_datagram),
         };
         // SAFETY: the type was registered when the library was loaded, and the size is that of what is written below.
         let memory =
@@ -172,12 +173,12 @@ impl Handle<'_> {
         self.0.state().open().map(Arc::clone)
     }
 
-    /// Where datagrams are received. `None` while another call receives: only the owner is to do that, and a scheduler
-    /// must not wait.
-    pub(crate) fn buffer(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
-        match self.0.buffer.try_lock() {
-            Ok(buffer) => Some(buffer),
-            // What is left in it is overwritten.
+    /// Begins to receive, until the guard is dropped: the length of the longest datagram. `None` while another call
+    /// receives: only the owner is to do that, and a scheduler must not wait.
+    pub(crate) fn receive(&self) -> Option<MutexGuard<'_, usize>> {
+        match self.0.max_datagram.try_lock() {
+            Ok(max_datagram) => Some(max_datagram),
+            // Nobody writes to it.
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }

@@ -29,6 +29,7 @@ mod namespace;
 pub mod netlink;
 #[cfg(feature = "probe")]
 pub mod probe;
+mod recvmsg;
 mod sockopt;
 mod syscall;
 mod throwaway;

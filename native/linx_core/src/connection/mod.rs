@@ -31,13 +31,16 @@ pub enum Netns<'a> {
     Path(&'a [u8]),
     /// That of an open descriptor, which stays open.
     Fd(RawFd),
+    /// That of another connection, also if nothing else leads there any more: `ioctl(SIOCGSKNS)`, since Linux 4.10.
+    Beside(&'a Connection),
 }
 
 impl Connection {
     /// Opens a socket and binds it to an address of the kernel's choice.
     ///
     /// # Errors
-    /// Those of [`netlink::open_in_netns`]. For [`Netns::Fd`] stage [`Open`](Stage::Open) with EBADF, where it is not open.
+    /// Those of [`netlink::open_in_netns`]. Stage [`Open`](Stage::Open): for [`Netns::Fd`] EBADF, if it is not open; for
+    /// [`Netns::Beside`] EPERM, without `CAP_NET_ADMIN` in that namespace.
     /// [`Bind`](Stage::Bind): the errno of `bind(2)`.
     pub fn open(netns: Netns<'_>, protocol: c_int) -> Result<Self, Error> {
         let socket = match netns {
@@ -47,6 +50,10 @@ impl Connection {
             Netns::Path(path) => netlink::open_at(path, protocol, SockFlag::SOCK_NONBLOCK),
             Netns::Fd(fd) => {
                 let namespace = syscall::duplicate(fd).at(Stage::Open)?;
+                netlink::open_in(|| Ok(namespace), protocol, SockFlag::SOCK_NONBLOCK)
+            }
+            Netns::Beside(connection) => {
+                let namespace = syscall::socket_netns(connection.as_fd()).at(Stage::Open)?;
                 netlink::open_in(|| Ok(namespace), protocol, SockFlag::SOCK_NONBLOCK)
             }
         }?;

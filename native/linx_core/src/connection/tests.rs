@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::thread;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -76,14 +77,17 @@ fn kind(message: &[u8]) -> u16 {
 
 /// The datagram that is there, and what it says.
 fn receive(connection: &Connection) -> (Datagram, Vec<u8>) {
-    let mut buffer = vec![0; 32 * 1024];
-    let datagram = connection.receive(&mut buffer).unwrap().unwrap();
-    buffer.truncate(datagram.length);
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let datagram = connection
+        .receive(&mut buffer, usize::MAX)
+        .unwrap()
+        .unwrap();
+    assert_eq!(buffer.len(), datagram.length);
     (datagram, buffer)
 }
 
 fn is_empty(connection: &Connection) -> bool {
-    connection.receive(&mut [0; 16]).unwrap().is_none()
+    connection.receive(&mut Vec::new(), 16).unwrap().is_none()
 }
 
 fn raw<T>(result: Result<T, Errno>) -> Result<T, i32> {
@@ -102,9 +106,11 @@ fn it_is_in_the_namespace_it_was_opened_for_and_keeps_it() {
     let by_path = open(Netns::Path(path.as_bytes()));
     let by_descriptor = open_in(&file);
     drop(file);
+    let beside = open(Netns::Beside(&by_path));
     assert_ne!(there, own);
     assert_eq!(here.netns(), Ok(own));
     assert_eq!(by_path.netns(), Ok(there));
+    assert_eq!(beside.netns(), Ok(there));
     assert_eq!(by_descriptor.netns(), Ok(there));
     assert_eq!(
         identity(&fs::metadata("/proc/thread-self/ns/net").unwrap()),
@@ -164,7 +170,7 @@ fn the_answer_to_a_dump_is_there_at_once() {
     let (datagram, links) = receive(&connection);
     assert_eq!(kind(&links), RTM_NEWLINK);
     let from_the_kernel = Datagram {
-        port_id: 0,
+        port_id: Some(0),
         group: 0,
         nsid: None,
         length: links.len(),
@@ -187,8 +193,8 @@ fn a_datagram_that_does_not_fit_is_cut_and_says_its_whole_length() {
 
     for room in [0, 32] {
         ask();
-        let mut buffer = vec![0; room];
-        let cut = connection.receive(&mut buffer).unwrap();
+        let mut buffer = b"from before".repeat(100);
+        let cut = connection.receive(&mut buffer, room).unwrap();
         assert_eq!(cut, Some(whole));
         assert_eq!(buffer, bytes[..room]);
         assert!(is_empty(&connection));
@@ -201,9 +207,22 @@ fn a_datagram_goes_to_the_port_it_is_sent_to() {
     let (from, to) = (one.port_id().unwrap(), other.port_id().unwrap());
     one.send(to, b"hello").unwrap();
     let (datagram, bytes) = receive(&other);
-    assert_eq!((datagram.port_id, bytes.as_slice()), (from, &b"hello"[..]));
+    assert_eq!(
+        (datagram.port_id, bytes.as_slice()),
+        (Some(from), &b"hello"[..])
+    );
     drop(other);
     assert_eq!(raw(one.send(to, b"hello")), Err(libc::ECONNREFUSED));
+}
+
+#[test]
+fn a_datagram_without_a_sender_is_not_the_kernels() {
+    // Of Unix sockets that have no name. A netlink socket always tells the sender.
+    let (one, other) = UnixDatagram::pair().unwrap();
+    one.send(b"hello").unwrap();
+    let connection = Connection(other.into());
+    let (datagram, bytes) = receive(&connection);
+    assert_eq!((datagram.port_id, bytes.as_slice()), (None, &b"hello"[..]));
 }
 
 #[test]
@@ -361,8 +380,8 @@ fn what_was_thrown_away_is_counted_and_said_once() {
         up = !up;
         set_loopback(&actor, up);
     }
-    let mut buffer = [0; 16];
-    assert_eq!(raw(listener.receive(&mut buffer)), Err(libc::ENOBUFS));
-    assert!(listener.receive(&mut buffer).unwrap().is_some());
+    let receive = || raw(listener.receive(&mut Vec::with_capacity(16), 16));
+    assert_eq!(receive(), Err(libc::ENOBUFS));
+    assert!(receive().unwrap().is_some());
     assert_eq!(listener.drops(), Ok(1));
 }
