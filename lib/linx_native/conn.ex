@@ -93,7 +93,6 @@ defmodule LinxNative.Conn do
     Inbox,
     Native,
     Options,
-    Options,
     Outcome,
     Requests,
     Server,
@@ -101,7 +100,7 @@ defmodule LinxNative.Conn do
     Trace
   }
 
-  alias LinxNative.{Alignment, Attributes, Errno, Error, Message, Rtnetlink}
+  alias LinxNative.{Alignment, Attributes, Errno, Error, Message, Names, Rtnetlink}
 
   @typedoc "A connection on this node, or the name it was given."
   @type t :: GenServer.server()
@@ -135,6 +134,7 @@ defmodule LinxNative.Conn do
               Error,
               Inbox,
               Message,
+              Names,
               Options,
               Outcome,
               Requests,
