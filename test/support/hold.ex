@@ -48,10 +48,11 @@ defmodule LinxNative.Test.Hold do
   end
 
   @doc """
-  Lets system calls be made up to the next one of that name.
+  Lets system calls be made up to the next one of that name, or to the answer.
   """
   def continue_to(%{held: name} = held, name), do: held
-  def continue_to(%{held: _} = held, name), do: held |> continue() |> continue_to(name)
+  def continue_to(%{answer: _} = done, _name), do: done
+  def continue_to(held, name), do: held |> continue() |> continue_to(name)
 
   @doc """
   Makes the system call fail, and awaits the next one.

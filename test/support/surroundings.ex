@@ -27,9 +27,20 @@ defmodule LinxNative.Test.Surroundings do
   end
 
   @doc """
-  Removes the temporary folder of the run.
+  Removes the temporary folder of the run, and makes the run fail if something is left in it. For `ExUnit.after_suite/1`.
   """
-  def remove_temporary_folder!, do: File.rmdir!(System.tmp_dir!())
+  def remove_temporary_folder! do
+    path = System.tmp_dir!()
+
+    with {:error, _} <- File.rmdir(path) do
+      left = for {entry, _type} <- below(path), do: "\n  " <> entry
+      IO.puts(:stderr, "The tests left files behind:#{left}")
+      # As `mix test` does: what happens after the suite cannot change its result otherwise.
+      System.at_exit(fn _ -> exit({:shutdown, 3}) end)
+    end
+
+    :ok
+  end
 
   @doc """
   Reports whether a folder is the run's alone.
