@@ -129,6 +129,8 @@ defmodule LinxNative.Conn do
             [
               Alignment,
               Attributes,
+              Attributes.Kind,
+              Attributes.Schema,
               Caller,
               Errno,
               Error,
