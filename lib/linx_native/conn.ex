@@ -261,7 +261,7 @@ defmodule LinxNative.Conn do
     timeout = timeout!(options[:timeout])
 
     # The connection keeps the time as well, to give it up. But it may be held up itself.
-    call(conn, {:request, request, deadline(timeout)}, timeout)
+    call(conn, speak(message, {:request, request, deadline(timeout)}), timeout)
   end
 
   @doc """
@@ -293,7 +293,7 @@ defmodule LinxNative.Conn do
     options = Keyword.validate!(options, to: 0)
     bytes = Enum.map(messages, &Message.encode/1)
 
-    with {:ok, addresses} <- call(conn, {:send, bytes, port!(options[:to])}) do
+    with {:ok, addresses} <- call(conn, speak(hd(messages), {:send, bytes, port!(options[:to])})) do
       {:ok,
        for {message, {number, port_id}} <- Enum.zip(messages, addresses) do
          %{message | sequence: number, port_id: port_id}
@@ -475,6 +475,10 @@ defmodule LinxNative.Conn do
 
   defp value!({:ok, value}), do: value
   defp value!({:error, error}), do: raise(error)
+
+  # The numbers of one protocol mean something else in another: the connection refuses them.
+  defp speak(%Message{protocol: nil}, request), do: request
+  defp speak(%Message{protocol: protocol}, request), do: {:speak, protocol, request}
 
   defp native(conn, stage, function, arguments) do
     call(conn, {:native, stage, function, arguments})

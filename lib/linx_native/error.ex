@@ -23,7 +23,7 @@ defmodule LinxNative.Error do
     * `messages` - with `:dump_interrupted`, the messages that had come
   """
 
-  alias LinxNative.{Errno, Message}
+  alias LinxNative.{Errno, Message, Names}
 
   defexception [:reason, :stage, :errno, :text, :offset, :missing, :detail, messages: []]
 
@@ -50,6 +50,9 @@ defmodule LinxNative.Error do
       `t:LinxNative.Attributes.reason/0`, or `:no_outcome` (the last message of an answer does not say how it ended)
     * `:not_accepted` - a request to another port than the kernel's takes `accept: :any`
     * `:filter` - the kernel would refuse the filter: `detail` is a `t:LinxNative.Conn.Filter.refusal/0`
+    * `:protocol` - the message is one of another protocol than the connection: `detail` has both
+    * `:unknown_family`, `:unknown_group` - generic netlink has no such family here, or the family no such multicast group:
+      `detail` is `{name, known}` or `{family, name, known}`
     * `:unknown_type` - the messages of the type `detail` have no names in `LinxNative.Rtnetlink`
     * `:sequence`, `:port_id` - the reply is to another request, or for another socket
     * another atom - the name of an errno, for example `:eperm`, or the number if Linux has no name for it
@@ -63,7 +66,10 @@ defmodule LinxNative.Error do
           | :malformed
           | :not_accepted
           | :filter
+          | :protocol
           | :unknown_type
+          | :unknown_family
+          | :unknown_group
           | :sequence
           | :port_id
           | Errno.t()
@@ -140,6 +146,19 @@ defmodule LinxNative.Error do
 
   defp describe(%{reason: :filter, detail: reason}) do
     "the kernel would refuse the filter: #{inspect(reason)}"
+  end
+
+  defp describe(%{reason: :protocol, detail: {message, conn}}) do
+    "a message of #{inspect(message)} cannot go over a connection to #{inspect(conn)}"
+  end
+
+  defp describe(%{reason: :unknown_family, detail: {name, known}}) do
+    Names.unknown("no family of generic netlink", name, known) <>
+      " (a family may need a module of the kernel, and some are only in the initial network namespace)"
+  end
+
+  defp describe(%{reason: :unknown_group, detail: {family, name, known}}) do
+    Names.unknown("no multicast group of #{family}", name, known)
   end
 
   defp describe(%{reason: :unknown_type, detail: type}) do

@@ -29,7 +29,7 @@ defmodule LinxNative.Message do
       the id of a process only by custom.
     * `body` - what follows the header, without padding: a binary, or any iodata for `encode/1`.
     * `protocol` - the protocol whose names its type has: `inspect/1` shows them. `nil` if it is not known, or has no
-      names here. It is not part of the bytes.
+      names here. It is not part of the bytes; a connection to another protocol refuses the message.
   """
   @type t :: %__MODULE__{
           type: 0..0xFFFF,
@@ -201,9 +201,10 @@ defmodule LinxNative.Message do
   Some share a bit: which of them it is depends on the request, as `:root` of a GET, `:replace` of
   a NEW and `:nonrec` of a DELETE. `:dump` is `:root` and `:match`.
 
-  An unknown name raises `ArgumentError`.
+  A number is returned as it is. An unknown name raises `ArgumentError`.
   """
-  @spec flags([flag]) :: 0..0xFFFF
+  @spec flags([flag] | 0..0xFFFF) :: 0..0xFFFF
+  def flags(number) when number in 0..0xFFFF, do: number
   def flags(names), do: Enum.reduce(names, 0, &Bitwise.bor(bits!(&1), &2))
 
   @doc """

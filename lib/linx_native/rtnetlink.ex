@@ -110,14 +110,11 @@ defmodule LinxNative.Rtnetlink do
 
     %Message{
       type: type(type),
-      flags: flags(options[:flags]),
+      flags: Message.flags(options[:flags]),
       body: header <> attributes,
       protocol: :route
     }
   end
-
-  defp flags(flags) when is_integer(flags), do: flags
-  defp flags(names), do: Message.flags(names)
 
   @doc """
   Reads the header and the attributes of a message.

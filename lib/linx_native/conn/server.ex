@@ -81,6 +81,13 @@ defmodule LinxNative.Conn.Server do
   end
 
   @impl true
+  def handle_call({:speak, protocol, request}, from, state) do
+    if state.protocol in [nil, protocol],
+      do: handle_call(request, from, state),
+      else:
+        {:reply, {:error, %Error{reason: :protocol, detail: {protocol, state.protocol}}}, state}
+  end
+
   # The kernel would refuse its answer.
   def handle_call({:request, %{to: to}, _deadline}, _from, %{accept: :kernel} = state)
       when to != 0 do
