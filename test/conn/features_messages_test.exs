@@ -187,7 +187,7 @@ defmodule LinxNative.Conn.FeaturesMessagesTest do
       assert {:error, %Error{reason: :sequence}} = Message.validate(other, answer)
 
       assert {:error, %Error{reason: :port_id}} =
-               Message.validate(%{request | port_id: 1}, answer)
+               Message.validate(%{request | port_id: request.port_id + 1}, answer)
     end
 
     test "request/3 does it itself" do
