@@ -1,9 +1,12 @@
 //! A thread whose caller waits for it, so that it may borrow.
 
+#[cfg(target_env = "gnu")]
 use std::ffi::c_int;
 use std::panic::resume_unwind;
 
-use super::{THREAD_STACK, Throwaway, task};
+#[cfg(target_env = "gnu")]
+use super::task;
+use super::{THREAD_STACK, Throwaway};
 use crate::error::Errno;
 
 /// Runs `f` on a thread that ends with it, and returns its result.
@@ -25,7 +28,7 @@ pub(crate) fn run<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result
 
 /// A thread of this process. No `CLONE_FS`: it has a root, a working directory and a umask of its own from birth, so
 /// that none of the VM's can be moved from it. `CLONE_FILES`: the descriptor it opens is the caller's.
-#[cfg(any(test, target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 const THREAD: c_int = libc::CLONE_VM
     | libc::CLONE_VFORK
     | libc::CLONE_THREAD
@@ -34,7 +37,7 @@ const THREAD: c_int = libc::CLONE_VM
     | libc::CLONE_SYSVSEM;
 
 /// The cheapest thread there is, see [`task`].
-#[cfg(any(test, target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 pub(super) fn on_own_stack<T>(f: impl FnOnce(&Throwaway<'_>) -> T) -> Result<T, Errno> {
     let mask = task::block_signals()?;
     let ended = task::call::<THREAD_STACK, _>(THREAD, 0, || f(&Throwaway::new(None)));
