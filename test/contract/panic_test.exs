@@ -13,7 +13,8 @@ defmodule LinxNative.PanicTest do
     {:decoding, [:anything], "while decoding"},
     {:encoding, [], "while encoding"},
     {:thread, [], "in the thread"},
-    {:child, [], "in the child"}
+    {:child, [], "in the child"},
+    {:pending, [], "in the pending call"}
   ]
 
   # A backtrace of the thread would need more than its stack.

@@ -7,6 +7,9 @@ defmodule LinxNative.DeparturesTest do
   use LinxNative.Test.Case
 
   @bind 4096
+  @remount 32
+  @silent 32_768
+  @private 0x40000
 
   describe "D2: with create_target, a path of a container" do
     setup do
@@ -257,26 +260,46 @@ defmodule LinxNative.DeparturesTest do
 
       assert Vm.call(vm, Mount, :mount, args) == expected
 
-      # Any other file system takes one.
-      assert {:error, {:fork, :eagain}} =
-               Vm.call(vm, Mount, :mount, List.replace_at(args, 2, "tmpfs"))
+      mount = &Vm.call(vm, Mount, :mount, List.replace_at(args, 2, &1))
+      # It depends on the PID namespace of the process that mounts it.
+      assert mount.("fuse") == {:error, {:fork, :eagain}}
+      # No other file system does.
+      assert mount.("tmpfs") == expect(:D10, rust: :ok, c: {:error, {:fork, :eagain}})
     end
 
-    test "makes no process for a procfs, as its system calls show (D6)", context do
+    test "makes a process only for what depends on the PID namespace of a process (D6, D10)",
+         context do
       %{ns: ns, pidns: pidns, folder: folder} = context
       vm = Vm.start()
+      child = [:shares_memory]
+      procfs = if without_process?(), do: [], else: child
+      file = Path.join(folder, "file")
+      File.write!(file, "")
 
-      procfs = if without_process?(), do: [], else: [:shares_memory]
-
-      for {type, rust} <- [{"proc", procfs}, {"tmpfs", [:shares_memory]}] do
-        call = {Mount, :mount, ["", folder, type, 0, "", ns, pidns, 0]}
-        {:ok, calls} = Strace.calls(vm, ~w(clone clone3 fork vfork), call)
-        made = for call <- calls, not (call =~ "CLONE_THREAD"), do: memory(call)
-        assert {type, made} == {type, expect(:D6, rust: rust, c: [:copies_memory])}
+      for {id, type, target, flags, create, rust} <- [
+            {:D6, "proc", folder, 0, 0, procfs},
+            {:D10, "proc", folder, @silent, 0, procfs},
+            {:D10, "proc", folder <> "/no", 0, 0, procfs},
+            {:D10, "tmpfs", folder, 0, 0, []},
+            {:D10, "", file, @bind, 0, []},
+            {:D10, "", file, @bind, 1, []},
+            {:D10, "", folder, @private, 0, []},
+            {:D10, "nosuchtype", folder, 0, 0, []},
+            {:D6, "fuse", folder, 0, 0, child},
+            {:D6, "fuse.x", folder, 0, 0, child},
+            {:D6, "fuseblk", folder, 0, 0, child},
+            {:D6, "virtiofs", folder, 0, 0, child},
+            {:D6, "autofs", folder, 0, 0, child},
+            {:D10, "fuse", folder, @remount, 0, []}
+          ] do
+        call = {Mount, :mount, ["/dev/null", target, type, flags, "", ns, pidns, create]}
+        {_answer, calls} = Strace.calls(vm, ~w(clone clone3 fork vfork), call)
+        made = for call <- calls, not (call =~ ~r/CLONE_THREAD|= -1 /), do: memory(call)
+        assert {type, flags, made} == {type, flags, expect(id, rust: rust, c: [:copies_memory])}
       end
     end
 
-    # Asks the kernel whether procfs takes a PID namespace as an option: if not, it takes a process, as for the rest.
+    # Asks the kernel whether procfs takes a PID namespace as an option: if not, it takes a process.
     defp without_process?, do: Harness.can?("procfs-of-a-pid-namespace")
 
     defp memory(call), do: if(call =~ "CLONE_VM", do: :shares_memory, else: :copies_memory)

@@ -1,6 +1,6 @@
 defmodule LinxNative.KilledTest do
   @moduledoc """
-  Processes that are killed in the middle of a call. The call goes on to its end, and nothing is left of it.
+  Processes that are killed in the middle of a call. Nothing is left of it, and it begins no mount any more.
   """
 
   use LinxNative.Test.Case
@@ -23,7 +23,7 @@ defmodule LinxNative.KilledTest do
           operation = Operations.get(name, folder, container),
           effect = undisturbed(hold, operation),
           n <- 1..length(operation.steps) do
-        for _ <- 1..@times, do: kill(hold, operation, n, effect)
+        for _ <- 1..@times, do: kill(hold, operation, n, effect, before.threads)
         Operations.undo(operation)
         assert {name, n, lost(hold, before)} == {name, n, lost(name)}
       end
@@ -43,11 +43,16 @@ defmodule LinxNative.KilledTest do
   end
 
   # What is mounted is mounted as if nothing had happened, to the last option.
-  defp kill(hold, operation, n, effect) do
+  defp kill(hold, operation, n, complete, threads) do
     Operations.prepare(operation)
+    before = Operations.effect(operation)
     held = Hold.begin(hold, operation.mfa, n)
     assert %{answer: :killed} = held |> Hold.kill() |> Hold.finish()
-    assert {operation.name, n, Operations.effect(operation)} == {operation.name, n, effect}
+    # The thread of the call is on its own.
+    over? = fn -> map_size(Vm.call(hold.vm, Machine, :threads, [])) == map_size(threads) end
+    assert Await.until(over?)
+    expected = Operations.effect_without_caller(operation, n, before, complete)
+    assert {operation.name, n, Operations.effect(operation)} == {operation.name, n, expected}
   end
 
   # The sockets that nobody knows of, and all else that differs. It closes the sockets.

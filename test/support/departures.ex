@@ -54,6 +54,21 @@ defmodule LinxNative.Test.Departures do
       id: :D8,
       what: "A module can be loaded again; the VM refuses that for the C code.",
       reason: "Code upgrades and reloads in development."
+    },
+    %{
+      id: :D9,
+      what:
+        "A call that hangs in a container's file system takes turns with the VM's other file I/O, its caller can be killed, " <>
+          "and then it begins no mount any more; the C code holds a dirty I/O scheduler, and mounts.",
+      reason: "Ten such calls, and the VM reads no file for as long as the container likes."
+    },
+    %{
+      id: :D10,
+      what:
+        "A mount as seen from a PID namespace makes a process there only where the file system takes that of its caller " <>
+          "(procfs before Linux 6.17, FUSE, autofs), and it dies with the VM; the C code makes one for every mount.",
+      reason:
+        "It shows the VM's command line and network tables, and can be killed and stopped by the container."
     }
   ]
 

@@ -48,7 +48,6 @@ defmodule LinxNative.Test.Harness do
   goes by, not a version.
 
     * `"procfs-of-a-pid-namespace"`: a procfs is configured with the option `pidns`;
-    * `"init-of-a-pid-namespace"`: a PID namespace tells whether it has an init;
     * `"buffers-beyond-the-limit"`: a socket may have larger buffers than `net.core.rmem_max`.
   """
   def can?(question) do

@@ -9,7 +9,7 @@ defmodule LinxNative.Test.Hold do
 
   # What the calls of both implementations consist of, less what any thread of a VM may make at any time. A VM at rest
   # makes none of these.
-  @system_calls ~w(chdir clone fsconfig fsmount fsopen fstat ioctl-pidns mount move_mount newfstatat open_tree openat
+  @system_calls ~w(chdir clone fsconfig fsmount fsopen fstat mount move_mount newfstatat open_tree openat
                    openat2 pipe2 pivot_root setns socket umount2 unshare wait4)
 
   # It depends on the C library which one it makes.

@@ -3,10 +3,13 @@ defmodule LinxNative.Test.Operations do
   One call of each kind, and the system calls it makes: for tests that do something at each of them.
   """
 
-  alias LinxNative.Test.{Container, Harness, Implementation, MountInfo}
+  alias LinxNative.Test.{Container, Departures, Harness, Implementation, MountInfo}
 
   @netlink Linx.Netlink.Socket.Native
   @mount Linx.Mount.Native
+
+  # An error of the mount, but for a kernel that lacks the way: then a child mounts.
+  @or_by_child {:mount, but: "ENOSYS"}
 
   @bind 4096
   @detach 2
@@ -46,10 +49,44 @@ defmodule LinxNative.Test.Operations do
   end
 
   @doc """
-  The system calls of an operation by name in their order, each with the stage that it is an error of. `nil`: of none, as
-  there is another way.
+  Returns the system calls of an operation by name in their order, each with the stage that it is an error of. `nil`: of
+  none. `{stage, but: errno}`: of none if it fails with that one, as there is another way then.
   """
   def steps(name), do: steps(Implementation.current(), name)
+
+  @doc """
+  Returns the effect of a call whose caller was killed while it was held at its step number `n`.
+
+    * `before`, `complete`: the effects before the call, and after one that nothing disturbs.
+
+  The C code goes on. Ours begins nothing any more on a thread of its own (D9), from which on is up to the step that
+  changes something.
+  """
+  def effect_without_caller(%{name: name}, _n, _before, complete) when name in @here, do: complete
+
+  def effect_without_caller(%{name: name} = operation, n, before, complete) do
+    names = Keyword.keys(operation.steps)
+    # Where the file for a bind is made, the caller was still there.
+    creates = name == :bind_there and n > Enum.find_index(names, &(&1 == :openat2)) + 1
+
+    rust =
+      cond do
+        n > Enum.find_index(names, &(&1 == begins(operation))) -> complete
+        creates -> put_elem(before, 0, true)
+        true -> before
+      end
+
+    if rust == complete, do: complete, else: Departures.expect(:D9, rust: rust, c: complete)
+  end
+
+  # The step with which the caller has no say any more.
+  defp begins(%{name: :bind_there}), do: :move_mount
+  defp begins(%{name: :umount_there}), do: :umount2
+  defp begins(%{name: :pivot_root}), do: :pivot_root
+
+  defp begins(%{steps: steps}) do
+    if Keyword.has_key?(steps, :move_mount), do: :move_mount, else: :mount
+  end
 
   @doc """
   An answer with `:fd` in the place of a descriptor.
@@ -136,8 +173,7 @@ defmodule LinxNative.Test.Operations do
   defp steps(_, :umount_here), do: [umount2: :umount]
 
   defp steps(:rust, :bind_here) do
-    [openat: :create, openat2: :create, openat2: :create] ++
-      [open_tree: :mount, fstat: :mount, fstat: :mount, move_mount: :mount]
+    [openat: :create, openat2: :create, openat2: :create, open_tree: :mount, move_mount: :mount]
   end
 
   defp steps(:c, :bind_here), do: [openat: :create, mount: :mount]
@@ -145,21 +181,18 @@ defmodule LinxNative.Test.Operations do
   defp steps(which, :umount_there), do: enter(which) ++ steps(which, :umount_here)
   defp steps(which, :bind_there), do: enter(which) ++ steps(which, :bind_here)
   defp steps(which, :pivot_root), do: enter(which) ++ [chdir: :chdir, pivot_root: :pivot_root]
-  defp steps(which, :tmpfs_as_seen), do: enter_both(which) ++ child()
+  defp steps(:rust, :tmpfs_as_seen), do: enter_both(:rust) ++ [mount: :mount]
+  defp steps(:c, :tmpfs_as_seen), do: enter_both(:c) ++ child()
 
-  # Asks the kernel whether a PID namespace tells if it has an init, and whether procfs takes one as an option.
+  # Asks the kernel whether procfs takes a PID namespace as an option. If it says no, there is another way.
   defp steps(:rust, :procfs_as_seen) do
     enter_both(:rust) ++
-      case {Harness.can?("init-of-a-pid-namespace"), Harness.can?("procfs-of-a-pid-namespace")} do
-        {true, true} ->
-          ["ioctl-pidns": nil, fsopen: nil, fsconfig: nil, fsconfig: nil, fsconfig: nil] ++
-            [fsconfig: nil, fsmount: nil, openat: nil, move_mount: nil]
-
-        {true, false} ->
-          ["ioctl-pidns": nil, fsopen: nil, fsconfig: nil] ++ child()
-
-        {false, _} ->
-          ["ioctl-pidns": nil] ++ child()
+      if Harness.can?("procfs-of-a-pid-namespace") do
+        [openat: :mount, fsopen: @or_by_child, fsconfig: @or_by_child] ++
+          [fsconfig: :mount, fsconfig: :mount, fsconfig: :mount, fsmount: :mount] ++
+          [move_mount: :mount]
+      else
+        [openat: :mount, fsopen: @or_by_child, fsconfig: @or_by_child] ++ child()
       end
   end
 
@@ -168,12 +201,13 @@ defmodule LinxNative.Test.Operations do
   defp steps(:c, name) when name in [:procfs_as_seen, :procfs_by_child],
     do: steps(:c, :tmpfs_as_seen)
 
-  defp enter(:rust), do: [clone: :thread] ++ enter(:c)
-  defp enter(:c), do: [unshare: :unshare, openat: :open_ns, setns: :setns]
+  # The C library makes the thread, by a system call that any thread of a VM may make.
+  defp enter(_), do: [unshare: :unshare, openat: :open_ns, setns: :setns]
 
+  # The clone(2) makes no child: it tells whether one could be made.
   defp enter_both(:rust) do
-    [clone: :thread, unshare: :unshare, openat: :open_ns, openat: :open_ns] ++
-      [openat: :open_pidns, setns: :setns, setns: :setns_pid]
+    [unshare: :unshare, openat: :open_ns, openat: :open_ns, openat: :open_pidns] ++
+      [setns: :setns, setns: :setns_pid, clone: :fork]
   end
 
   defp enter_both(:c), do: enter(:c) ++ [openat: :open_pidns, setns: :setns_pid, pipe2: :pipe]

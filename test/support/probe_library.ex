@@ -7,7 +7,7 @@ defmodule LinxNative.Test.ProbeLibrary do
 
   @root Path.expand("../..", __DIR__)
 
-  @functions [body: 0, dirty_body: 0, decoding: 1, encoding: 0, thread: 0, child: 0]
+  @functions [body: 0, dirty_body: 0, decoding: 1, encoding: 0, thread: 0, child: 0, pending: 0]
 
   @doc """
   Loads `LinxNative.Test.Probe`, a module of functions that panic, in another VM.

@@ -46,7 +46,7 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "setns-net" => (libc::SYS_setns, Some(equal(1, libc::CLONE_NEWNET))),
         "setns-pid" => (libc::SYS_setns, Some(equal(1, libc::CLONE_NEWPID))),
         "unshare-fs" => (libc::SYS_unshare, Some(equal(0, libc::CLONE_FS))),
-        "ioctl-pidns" => (libc::SYS_ioctl, Some(equal(1, NS_GET_PID_FROM_PIDNS))),
+        "fsconfig-fd" => (libc::SYS_fsconfig, Some(equal(1, FSCONFIG_SET_FD))),
         "socket-netlink" => (libc::SYS_socket, Some(equal(0, libc::AF_NETLINK))),
 
         "bind" => (libc::SYS_bind, None),
@@ -85,8 +85,8 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
     Ok(Call { number, only })
 }
 
-/// From linux/nsfs.h.
-const NS_GET_PID_FROM_PIDNS: c_int = 0x8004_b706_u32.cast_signed();
+/// From linux/mount.h.
+const FSCONFIG_SET_FD: c_int = 5;
 
 /// The flags of `clone`, its first argument.
 const fn flags(mask: c_int, value: c_int) -> Condition {

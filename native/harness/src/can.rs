@@ -18,7 +18,6 @@ use crate::lifetime::say;
 pub(crate) fn run(question: &str) -> Outcome {
     let answer = match question {
         "procfs-of-a-pid-namespace" => configures_pidns()?,
-        "init-of-a-pid-namespace" => tells_init()?,
         "buffers-beyond-the-limit" => forces_buffers()?,
         _ => return Err(format!("can: what is {question}?").into()),
     };
@@ -56,17 +55,6 @@ fn configures_pidns() -> io::Result<bool> {
     Ok(answer == 0)
 }
 
-/// Whether a PID namespace tells if it has an init: `ioctl(NS_GET_PID_FROM_PIDNS)` (since Linux 6.11).
-fn tells_init() -> io::Result<bool> {
-    /// Of linux/nsfs.h.
-    const NS_GET_PID_FROM_PIDNS: libc::Ioctl = libc::_IOR::<c_int>(0xb7, 0x6);
-    const INIT: c_int = 1;
-
-    let namespace = own_pid_namespace()?;
-    // SAFETY: an open descriptor; the third argument of this request is an integer.
-    Ok(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_PID_FROM_PIDNS, INIT) } > 0)
-}
-
 /// Whether a socket may have buffers beyond the system's limit: it takes `CAP_NET_ADMIN` in the initial user namespace.
 fn forces_buffers() -> io::Result<bool> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -95,11 +83,7 @@ mod tests {
 
     #[test]
     fn every_question_has_an_answer() {
-        for question in [
-            "procfs-of-a-pid-namespace",
-            "init-of-a-pid-namespace",
-            "buffers-beyond-the-limit",
-        ] {
+        for question in ["procfs-of-a-pid-namespace", "buffers-beyond-the-limit"] {
             assert!(run(question).is_ok());
         }
         assert!(run("what").is_err());
