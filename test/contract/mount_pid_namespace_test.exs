@@ -89,7 +89,9 @@ defmodule LinxNative.MountPidNamespaceTest do
       TaskLimit.set!(vm, 0)
       assert {:error, {:thread, :eagain}} = mount.("tmpfs")
       TaskLimit.set!(vm, 1)
-      assert {:error, {:fork, :eagain}} = mount.("tmpfs")
+
+      # Depends on the PID namespace of the process that mounts it: a child, whatever the kernel and the implementation.
+      assert {:error, {:fork, :eagain}} = mount.("autofs")
       TaskLimit.set!(vm, 2)
       assert :ok = mount.("tmpfs")
     end

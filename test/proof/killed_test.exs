@@ -47,7 +47,8 @@ defmodule LinxNative.KilledTest do
     Operations.prepare(operation)
     before = Operations.effect(operation)
     held = Hold.begin(hold, operation.mfa, n)
-    assert %{answer: :killed} = held |> Hold.kill() |> Hold.finish()
+    gone? = Operations.on_own_thread?(operation)
+    assert %{answer: :killed} = held |> Hold.kill(gone: gone?) |> Hold.finish()
     # The thread of the call is on its own.
     over? = fn -> map_size(Vm.call(hold.vm, Machine, :threads, [])) == map_size(threads) end
     assert Await.until(over?)

@@ -78,12 +78,28 @@ defmodule LinxNative.Test.Hold do
 
   @doc """
   Kills the process that called. Its answer is `:killed`, when the call is over.
+
+  `gone: true` waits until the VM has freed what it had. A call that runs on the caller's scheduler has to end before.
   """
-  def kill(%{hold: %{vm: vm}} = held) do
+  def kill(%{hold: %{vm: vm}} = held, gone: gone?) do
     caller = Vm.call(vm, Process, :whereis, [__MODULE__])
-    Vm.call(vm, Process, :exit, [caller, :kill])
+    Vm.call(vm, __MODULE__, :exit_and_wait, [caller, gone?])
     false = Vm.call(vm, Process, :alive?, [caller])
     held
+  end
+
+  @doc false
+  def exit_and_wait(caller, false), do: Process.exit(caller, :kill)
+
+  def exit_and_wait(caller, true) do
+    monitor = Process.monitor(caller)
+    Process.exit(caller, :kill)
+
+    receive do
+      # Sent just before the VM frees the memory of the process, which the scheduler that does so has done once it can be
+      # blocked.
+      {:DOWN, ^monitor, :process, _, :killed} -> Await.nifs()
+    end
   end
 
   defp tell(%{socket: socket}, command) do

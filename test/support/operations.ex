@@ -55,23 +55,27 @@ defmodule LinxNative.Test.Operations do
   def steps(name), do: steps(Implementation.current(), name)
 
   @doc """
+  Reports whether the call is made by a thread that goes on if its caller is killed.
+  """
+  def on_own_thread?(%{name: name}), do: Implementation.current() == :rust and name in @there
+
+  @doc """
   Returns the effect of a call whose caller was killed while it was held at its step number `n`.
 
     * `before`, `complete`: the effects before the call, and after one that nothing disturbs.
 
-  The C code goes on. Ours begins nothing any more on a thread of its own (D9), from which on is up to the step that
-  changes something.
+  The C code goes on. Ours, on a thread of its own, begins no mount any more (D9).
   """
   def effect_without_caller(%{name: name}, _n, _before, complete) when name in @here, do: complete
 
-  def effect_without_caller(%{name: name} = operation, n, before, complete) do
-    names = Keyword.keys(operation.steps)
-    # Where the file for a bind is made, the caller was still there.
-    creates = name == :bind_there and n > Enum.find_index(names, &(&1 == :openat2)) + 1
+  def effect_without_caller(%{name: name, steps: steps}, n, before, complete) do
+    names = Keyword.keys(steps)
+    # The file for a bind is made after the look-up, so the caller was still there.
+    creates = name == :bind_there and :openat2 in Enum.take(names, n - 1)
 
     rust =
       cond do
-        n > Enum.find_index(names, &(&1 == begins(operation))) -> complete
+        n >= begins(names) -> complete
         creates -> put_elem(before, 0, true)
         true -> before
       end
@@ -79,13 +83,11 @@ defmodule LinxNative.Test.Operations do
     if rust == complete, do: complete, else: Departures.expect(:D9, rust: rust, c: complete)
   end
 
-  # The step with which the caller has no say any more.
-  defp begins(%{name: :bind_there}), do: :move_mount
-  defp begins(%{name: :umount_there}), do: :umount2
-  defp begins(%{name: :pivot_root}), do: :pivot_root
-
-  defp begins(%{steps: steps}) do
-    if Keyword.has_key?(steps, :move_mount), do: :move_mount, else: :mount
+  # The number of the step with which the caller has no say any more: it makes the child that mounts, or it is the last.
+  defp begins(names) do
+    steps = Enum.with_index(names, 1)
+    clones = for {:clone, n} <- steps, do: n
+    if match?([_check, _child], clones), do: List.last(clones), else: length(names)
   end
 
   @doc """
