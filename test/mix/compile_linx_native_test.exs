@@ -3,8 +3,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
   The compiler task in a project in a temporary folder, with a shell script in place of cargo.
   """
 
-  # PATH is one for the whole VM.
-  use ExUnit.Case, async: false
+  use LinxNative.Test.Case
 
   import ExUnit.CaptureIO
 
@@ -254,6 +253,29 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
 
       assert File.ls!(priv) == []
       refute File.exists?(Path.join(build_folder(root), "native"))
+    end
+
+    test "mix clean removes no library of the source tree where priv is a link to it", context do
+      %{root: root, priv: priv} = context
+      source = Path.join(root, "priv")
+      File.mkdir_p!(source)
+      for name <- @files, do: File.write!(Path.join(source, name), "the source's")
+      File.mkdir_p!(Path.dirname(priv))
+      File.ln_s!("../../../../priv", priv)
+
+      assert in_project(root, fn -> LinxNative.clean() end) == :ok
+      for name <- @files, do: assert(File.read!(Path.join(source, name)) == "the source's")
+
+      # Nor where there are none of its own in the link's place.
+      assert {{:ok, []}, _} = compile(root)
+      assert in_project(root, fn -> LinxNative.clean() end) == :ok
+      assert File.ls!(priv) == []
+      for name <- @files, do: assert(File.read!(Path.join(source, name)) == "the source's")
+    end
+
+    test "mix clean where nothing was built is fine", %{root: root} do
+      assert in_project(root, fn -> LinxNative.clean() end) == :ok
+      assert in_project(root, fn -> LinxNative.clean() end) == :ok
     end
   end
 

@@ -1,8 +1,7 @@
 defmodule LinxNative.Build.PrebuiltTest do
-  use ExUnit.Case, async: true
+  use LinxNative.Test.Case
 
   alias LinxNative.Build.Prebuilt
-  alias LinxNative.Test.Folder
 
   @target "x86_64-unknown-linux-gnu"
   @libraries %{"linx_mount" => "the mounts", "netlink_socket" => "the sockets"}
@@ -12,6 +11,15 @@ defmodule LinxNative.Build.PrebuiltTest do
   setup do
     folder = Path.join(Folder.make!(), "made/by it")
     {:ok, folder: folder, written: Prebuilt.write!(folder, @libraries, "0.1.0", @target)}
+  end
+
+  test "nothing is left in the temporary folder", %{folder: folder} do
+    before = Surroundings.snapshot()
+    archives = Prebuilt.write!(folder, @libraries, "0.1.0", @target)
+    assert {:ok, _} = Prebuilt.read(folder, Map.keys(@libraries), "0.1.0", @target)
+    File.write!(hd(archives), "other")
+    assert {:error, _} = Prebuilt.read(folder, Map.keys(@libraries), "0.1.0", @target)
+    assert Surroundings.changes(before) == []
   end
 
   test "what was written can be read, by others too", %{folder: folder, written: written} do
