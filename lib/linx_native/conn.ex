@@ -198,7 +198,11 @@ defmodule LinxNative.Conn do
   argument raises `ArgumentError`.
   """
   @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, Error.t()}
-  def start_link(protocol, options \\ []) do
+  def start_link(protocol, options \\ []), do: start_link(protocol, options, & &1)
+
+  @doc false
+  # `change` gets the checked options, and returns those that the connection starts with.
+  def start_link(protocol, options, change) do
     # What a request and an error need, for when no descriptor is left to load it with.
     for module <- @needed, do: {:module, ^module} = Code.ensure_loaded(module)
 
@@ -211,7 +215,7 @@ defmodule LinxNative.Conn do
     end
 
     with {:error, {:shutdown, error}} <-
-           GenServer.start_link(Server, {self(), protocol, options}, server) do
+           GenServer.start_link(Server, {self(), protocol, change.(options)}, server) do
       {:error, error}
     end
   end

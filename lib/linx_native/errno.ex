@@ -3,6 +3,8 @@ defmodule LinxNative.Errno do
   Names of the error numbers of Linux.
   """
 
+  alias LinxNative.Names
+
   # In the order of their numbers from 1 on, of asm-generic/errno.h, which x86, ARM and RISC-V use. Linux has none for 41
   # and 58.
   @names ~w(
@@ -36,4 +38,22 @@ defmodule LinxNative.Errno do
   # Of linux/errno.h, for the kernel's own use; netlink answers it all the same.
   def name(524), do: :enotsupp
   def name(number), do: number
+
+  @numbers @names
+           |> Enum.with_index(1)
+           |> Enum.reject(&match?({:_, _number}, &1))
+           |> Map.new()
+           |> Map.put(:enotsupp, 524)
+
+  @doc """
+  Returns the number of a name; a number is returned as it is.
+
+      iex> LinxNative.Errno.number!(:enoent)
+      2
+
+  A name that Linux does not have raises `ArgumentError`.
+  """
+  @spec number!(t) :: pos_integer
+  def number!(number) when is_integer(number) and number > 0, do: number
+  def number!(name), do: Names.fetch!(@numbers, name, "no errno")
 end

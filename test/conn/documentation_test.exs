@@ -60,7 +60,9 @@ defmodule LinxNative.DocumentationTest do
   test "LinxNative.Rtnetlink.message/2, as the kernel takes it" do
     {:ok, conn} = Conn.start_link(:route, netns: {:pid, Container.start([:net]).pid})
     # What the three work on: a link with the index 3, which the gateway is on.
-    for name <- ["one", "two"], do: {:ok, []} = Conn.request(conn, Links.create(name))
+    for name <- ["one", "two"],
+        do: {:ok, []} = Conn.request(conn, Links.create(name))
+
     assert Links.index!(conn, "two") == 3
     {:ok, []} = Conn.request(conn, Links.up(3))
     {:ok, []} = Conn.request(conn, Links.add_address(3, <<198, 51, 100, 2>>))
@@ -119,6 +121,36 @@ defmodule LinxNative.DocumentationTest do
 
     {:ok, _} =
       Conn.request(conn, Genetlink.message(ethtool, 12, attributes: attributes, schema: schema))
+  end
+
+  # The code that the example of LinxNative.Conn.Test is a test of.
+  defmodule Names do
+    def names(conn) do
+      alias LinxNative.Rtnetlink
+      {:ok, links} = LinxNative.Conn.request(conn, Rtnetlink.message(:getlink, flags: [:dump]))
+      for link <- links, do: Rtnetlink.decode!(link).attributes[:ifname]
+    end
+  end
+
+  test "LinxNative.Conn.Test" do
+    text = moduledoc(Conn.Test)
+
+    [_head, body] =
+      text |> before("## Answers") |> code() |> String.split(~s(test "names are listed" do\n))
+
+    body =
+      body
+      |> String.split("\n      end\n")
+      |> hd()
+      |> String.replace("MyApp.Links", inspect(__MODULE__.Names))
+
+    import = "import ExUnit.Assertions\nalias LinxNative.{Conn, Rtnetlink}\n"
+    {true, _binding} = Code.eval_string(import <> body)
+
+    events = text |> section("Events") |> code()
+    {{:netlink, conn, [message], _}, binding} = Code.eval_string(import <> events)
+    assert {conn, message} == {binding[:conn], binding[:message]}
+    assert Rtnetlink.decode!(message).attributes == [ifname: "eth1"]
   end
 
   test "the schema for WireGuard" do
