@@ -5,18 +5,7 @@
 # Two connections into one namespace: one follows the events, the other makes them happen.
 
 defmodule LinkEvents do
-  alias LinxNative.{Attributes, Conn, Message}
-
-  # A link in rtnetlink(7): RTM_NEWLINK, RTM_DELLINK and RTM_GETLINK, the multicast group RTNLGRP_LINK, the flag IFF_UP,
-  # and the attributes IFLA_IFNAME and IFLA_LINKINFO with its IFLA_INFO_KIND.
-  @new_link 16
-  @delete_link 17
-  @get_link 18
-  @links 1
-  @up 1
-  @name 3
-  @info 18
-  @kind 1
+  alias LinxNative.{Conn, Rtnetlink}
 
   def run do
     {port, pid} = start_container()
@@ -24,7 +13,7 @@ defmodule LinkEvents do
 
     # A connection is a process, linked to this one. What it follows comes here as messages.
     {:ok, events} =
-      Conn.start_link(:route, [groups: [@links], active: true, subscriber: self()] ++ where)
+      Conn.start_link(:route, [groups: [:link], active: true, subscriber: self()] ++ where)
 
     {:ok, conn} = Conn.start_link(:route, where)
 
@@ -40,16 +29,22 @@ defmodule LinkEvents do
 
   # Each request returns when the kernel has done it. A new link is a bridge here, as that needs nothing else.
   defp change(conn) do
-    bridge = [{@name, {:string, "blue"}}, {@info, {:nested, [{@kind, {:string, "bridge"}}]}}]
-    {:ok, []} = Conn.request(conn, message(@new_link, [:create, :excl], link(0), bridge))
+    bridge = [ifname: "blue", linkinfo: [kind: "bridge"]]
+    request!(conn, :newlink, flags: [:create, :excl], attributes: bridge)
 
-    {:ok, [reply]} = Conn.request(conn, message(@get_link, [], link(0), named("blue")))
-    %{index: index} = read(reply)
+    [reply] = request!(conn, :getlink, attributes: [ifname: "blue"])
+    index = Rtnetlink.decode!(reply).header.index
 
-    {:ok, []} = Conn.request(conn, message(@new_link, [], link(index), named("green")))
-    {:ok, []} = Conn.request(conn, message(@new_link, [], link(index, @up, @up), []))
-    {:ok, []} = Conn.request(conn, message(@delete_link, [], link(index), []))
+    request!(conn, :newlink, header: [index: index], attributes: [ifname: "green"])
+    # The flag, and which of the flags to change.
+    request!(conn, :newlink, header: [index: index, flags: [:up], change: [:up]])
+    request!(conn, :dellink, header: [index: index])
     :ok
+  end
+
+  defp request!(conn, type, options) do
+    {:ok, replies} = Conn.request(conn, Rtnetlink.message(type, options))
+    replies
   end
 
   # Until a link is deleted. `known` has the names by index.
@@ -68,40 +63,23 @@ defmodule LinkEvents do
   end
 
   defp tell(message, {known, deleted?}) do
-    link = read(message)
+    %{type: type, header: %{index: index, flags: flags}, attributes: attributes} =
+      Rtnetlink.decode!(message)
+
+    name = attributes[:ifname]
 
     what =
-      case {message.type, known[link.index]} do
-        {@delete_link, _name} -> "deleted"
-        {@new_link, nil} -> "new"
-        {@new_link, name} when name != link.name -> "renamed, was #{name}"
-        {@new_link, _name} -> "changed"
+      case {type, known[index]} do
+        {:dellink, _name} -> "deleted"
+        {:newlink, nil} -> "new"
+        {:newlink, old} when old != name -> "renamed, was #{old}"
+        {:newlink, _name} -> "changed"
       end
 
     time = Time.truncate(Time.utc_now(), :millisecond)
-    state = if link.up?, do: "up", else: "down"
-    IO.puts("#{time}  link #{link.index}  #{link.name}  #{state}  #{what}")
-    {Map.put(known, link.index, link.name), deleted? or message.type == @delete_link}
-  end
-
-  # Numbers are in the byte order of the machine. `conn` fills in what a request needs besides: its sequence number, its
-  # port id, and the flags that make it one.
-  defp message(type, flags, link, attributes) do
-    body = [link, Attributes.encode(attributes)]
-    %Message{type: type, flags: Message.flags(flags), body: body}
-  end
-
-  # struct ifinfomsg: any family, any type, the index, the flags, and which of the flags to change.
-  defp link(index, flags \\ 0, change \\ 0) do
-    <<0, 0, 0::16, index::native-32, flags::native-32, change::native-32>>
-  end
-
-  defp named(name), do: [{@name, {:string, name}}]
-
-  defp read(%Message{body: <<_::32, index::native-32, flags::native-32, _::32, rest::binary>>}) do
-    {:ok, attributes} = Attributes.decode(rest, %{@name => :string})
-    name = Attributes.get(attributes, @name)
-    %{index: index, name: name, up?: Bitwise.band(flags, @up) != 0}
+    state = if :up in flags, do: "up", else: "down"
+    IO.puts("#{time}  link #{index}  #{name}  #{state}  #{what}")
+    {Map.put(known, index, name), deleted? or type == :dellink}
   end
 
   # A process in a network namespace of its own. It ends when the port is closed, as `cat` ends with its input; so

@@ -6,13 +6,7 @@
 # that `ip netns add` makes. Two files are of the same namespace if LinxNative.netns_id/1 says the same.
 
 defmodule Links do
-  alias LinxNative.{Attributes, Conn, Message}
-
-  # RTM_GETLINK, IFLA_IFNAME and IFLA_OPERSTATE of rtnetlink(7), with the states as `ip link` shows them.
-  @get_link 18
-  @name 3
-  @state 16
-  @states ~w(unknown notpresent down lowerlayerdown testing dormant up)
+  alias LinxNative.{Conn, Rtnetlink}
 
   def run do
     for {{_device, inode}, paths} <- Enum.sort(namespaces()) do
@@ -47,8 +41,8 @@ defmodule Links do
 
   # The connection opens its socket in that namespace; nothing else of this VM goes there.
   defp links(path) do
-    # A dump: all there are. The body is a struct ifinfomsg of zeros, for any link.
-    request = %Message{type: @get_link, flags: Message.flags([:dump]), body: <<0::128>>}
+    # A dump: all there are.
+    request = Rtnetlink.message(:getlink, flags: [:dump])
 
     with {:ok, conn} <- Conn.start_link(:route, netns: {:path, path}),
          answer = Conn.request(conn, request),
@@ -60,11 +54,9 @@ defmodule Links do
     end
   end
 
-  defp link(%Message{body: <<_::32, index::native-32, _::64, rest::binary>>}) do
-    {:ok, attributes} = Attributes.decode(rest, %{@name => :string, @state => :u8})
-    name = Attributes.get(attributes, @name)
-    state = Enum.at(@states, Attributes.get(attributes, @state, 0))
-    "#{index} #{name} #{state}"
+  defp link(message) do
+    {:ok, %{header: header, attributes: attributes}} = Rtnetlink.decode(message)
+    "#{header.index} #{attributes[:ifname]} #{attributes[:operstate]}"
   end
 end
 

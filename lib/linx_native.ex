@@ -4,7 +4,8 @@ defmodule LinxNative do
 
     * `Linx.Netlink.Socket.Native`, `Linx.Mount.Native` - those of Linx
     * `LinxNative.Conn` - a netlink connection in any network namespace
-    * `LinxNative.Message`, `LinxNative.Attributes` - what goes through it
+    * `LinxNative.Rtnetlink`, `LinxNative.Genetlink` - what is said over it, by name
+    * `LinxNative.Message`, `LinxNative.Attributes` - the same as bytes
     * `LinxNative.Error` - what `{:error, _}` of these carries
   """
 

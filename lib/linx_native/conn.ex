@@ -2,15 +2,18 @@ defmodule LinxNative.Conn do
   @moduledoc """
   A netlink connection in any network namespace: a process that owns one `AF_NETLINK` socket.
 
-      alias LinxNative.{Conn, Message}
+      alias LinxNative.{Conn, Rtnetlink}
 
       {:ok, conn} = Conn.start_link(:route, netns: {:pid, 4711})
 
-      # RTM_GETLINK, of any family: the links of that namespace
-      request = %Message{type: 18, flags: Message.flags([:dump]), body: <<0::128>>}
-      {:ok, links} = Conn.request(conn, request)
+      # The links of that namespace
+      {:ok, links} = Conn.request(conn, Rtnetlink.message(:getlink, flags: [:dump]))
 
   or under a supervisor, as `{LinxNative.Conn, {:route, netns: {:path, "/run/netns/blue"}, name: Blue}}`.
+
+  Messages have names in `LinxNative.Rtnetlink` and `LinxNative.Genetlink`; those of other protocols are written with
+  `LinxNative.Message` and `LinxNative.Attributes`. `trace/2` shows what goes over a connection, and
+  `LinxNative.Conn.Test` stands in for one in tests.
 
   ## The descriptor
 

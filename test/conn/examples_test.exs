@@ -65,6 +65,19 @@ defmodule LinxNative.Conn.ExamplesTest do
     assert line!(output, named) == "#{named}  netns #{name}: 1 lo down"
   end
 
+  test "ethtool.exs has a line for each link, with its speed where it has one" do
+    lines = run!("ethtool.exs") |> String.split("\n", trim: true)
+    {:ok, conn} = Conn.start_link(:route)
+    {:ok, links} = Conn.request(conn, Links.dump())
+    names = for link <- links, do: Links.read(link).name
+
+    said =
+      for line <- lines,
+          do: Regex.run(~r/^(\S+)  (up|down|unknown)(  \d+ Mb\/s  (half|full|unknown))?$/, line)
+
+    assert Enum.sort(for([_line, name | _] <- said, do: name)) == Enum.sort(names)
+  end
+
   test "that of the README" do
     container = Container.start([:net])
     readme = File.read!(Path.join(@root, "README.md"))
