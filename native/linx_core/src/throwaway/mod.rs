@@ -13,6 +13,7 @@
 
 mod borrowing;
 mod child;
+mod join;
 mod owning;
 mod task;
 

@@ -1,15 +1,17 @@
 //! A thread that its caller need not wait for, as it owns what it needs.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
+use super::join::Joinable;
 use super::{THREAD_STACK, Throwaway};
 use crate::error::Errno;
 
@@ -20,46 +22,25 @@ use crate::error::Errno;
 #[must_use]
 pub struct Pending<T> {
     /// `None` once it was joined.
-    thread: Option<JoinHandle<T>>,
-    caller: Arc<Caller>,
+    thread: Option<Joinable>,
+    shared: Arc<Shared<T>>,
 }
 
-/// What a thread and its caller tell each other.
+/// What a thread and its caller share.
+struct Shared<T> {
+    caller: Caller,
+    result: Mutex<Option<Result<T, Box<dyn Any + Send>>>>,
+}
+
+/// Who waits for a thread.
 #[derive(Default)]
 pub(super) struct Caller {
     gone: AtomicBool,
-    finished: Mutex<bool>,
-    has_finished: Condvar,
 }
 
 impl Caller {
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
-    }
-
-    /// Returns whether the closure has returned, after `timeout` at the latest.
-    fn wait(&self, timeout: Duration) -> bool {
-        let finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .has_finished
-            .wait_timeout_while(finished, timeout, |finished| !*finished);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
-/// Tells the caller that the closure has returned, or has panicked.
-struct Finish<'a>(&'a Caller);
-
-impl Drop for Finish<'_> {
-    fn drop(&mut self) {
-        let mut finished = self
-            .0
-            .finished
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *finished = true;
-        // Under the lock: the caller may free this as soon as it has seen the value, but for our share.
-        self.0.has_finished.notify_one();
     }
 }
 
@@ -70,17 +51,23 @@ impl Drop for Finish<'_> {
 pub(crate) fn spawn<T: Send + 'static>(
     f: impl FnOnce(&Throwaway<'_>) -> T + Send + 'static,
 ) -> Result<Pending<T>, Errno> {
-    let caller = Arc::new(Caller::default());
-    let shared = Arc::clone(&caller);
-    let body = move || {
-        block_signals();
-        let _finish = Finish(&shared);
-        f(&Throwaway::new(Some(&shared)))
+    let shared = Arc::new(Shared {
+        caller: Caller::default(),
+        result: Mutex::new(None),
+    });
+    let thread = {
+        let shared = Arc::clone(&shared);
+        Builder::new().stack_size(THREAD_STACK).spawn(move || {
+            block_signals();
+            let call = AssertUnwindSafe(|| f(&Throwaway::new(Some(&shared.caller))));
+            let result = catch_unwind(call);
+            *shared.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        })
     };
-    match Builder::new().stack_size(THREAD_STACK).spawn(body) {
+    match thread {
         Ok(thread) => Ok(Pending {
-            thread: Some(thread),
-            caller,
+            thread: Some(thread.into()),
+            shared,
         }),
         Err(error) => Err(errno_of(&error)),
     }
@@ -90,26 +77,34 @@ impl<T> Pending<T> {
     /// Returns the result once the thread has ended, and `None` if it has not after `timeout`, or if the result was
     /// returned before. A panic of the thread goes on in the caller.
     pub fn wait(&mut self, timeout: Duration) -> Option<T> {
-        if !self.caller.wait(timeout) {
-            return None;
+        self.thread = self.thread.take()?.join_for(timeout).err();
+        match self.thread {
+            None => self.result(),
+            Some(_) => None,
         }
-        let joined = self.thread.take()?.join();
-        Some(joined.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Waits for the result, as long as it takes. A panic of the thread goes on in the caller.
-    ///
-    /// # Errors
-    /// `None` if the result was returned before.
+    /// Waits for the result, as long as it takes. `None` if it was returned before. A panic of the thread goes on in the
+    /// caller.
     pub fn join(mut self) -> Option<T> {
-        let joined = self.thread.take()?.join();
-        Some(joined.unwrap_or_else(|panic| resume_unwind(panic)))
+        self.thread.take()?.join();
+        self.result()
+    }
+
+    fn result(&self) -> Option<T> {
+        let mut result = self
+            .shared
+            .result
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let result = result.take()?;
+        Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 }
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        self.caller.gone.store(true, Ordering::Release);
+        self.shared.caller.gone.store(true, Ordering::Release);
     }
 }
 
