@@ -1,8 +1,14 @@
 //! `race`: two names that change places all the time.
 
+#![allow(
+    unsafe_code,
+    reason = "a system call that nix wraps for glibc only, and not every musl has"
+)]
+
+use std::ffi::{CStr, CString};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::errno::Errno;
 
 use crate::Outcome;
 use crate::lifetime::{die_with_parent, say, until_dismissed};
@@ -12,6 +18,7 @@ use crate::lifetime::{die_with_parent, say, until_dismissed};
 /// A swap that fails (something is mounted there just now) is not counted and tried again.
 pub(crate) fn run(a: &str, b: &str) -> Outcome {
     die_with_parent()?;
+    let (a, b) = (&CString::new(a)?, &CString::new(b)?);
     // The first two are a trial: names that cannot be swapped at all are an error.
     swap(a, b)?;
     swap(a, b)?;
@@ -27,7 +34,7 @@ pub(crate) fn run(a: &str, b: &str) -> Outcome {
     say(&format!("swaps {swaps}"))
 }
 
-fn swap_until(a: &str, b: &str, dismissed: &AtomicBool) -> u64 {
+fn swap_until(a: &CStr, b: &CStr, dismissed: &AtomicBool) -> u64 {
     let mut swaps: u64 = 0;
     let mut swapped = false;
     loop {
@@ -45,12 +52,25 @@ fn swap_until(a: &str, b: &str, dismissed: &AtomicBool) -> u64 {
     swaps
 }
 
-fn swap(a: &str, b: &str) -> nix::Result<()> {
-    renameat2(AT_FDCWD, a, AT_FDCWD, b, RenameFlags::RENAME_EXCHANGE)
+fn swap(a: &CStr, b: &CStr) -> nix::Result<()> {
+    // SAFETY: two C strings that live through the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            a.as_ptr(),
+            libc::AT_FDCWD,
+            b.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    Errno::result(answer).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     #[test]
@@ -60,11 +80,11 @@ mod tests {
         let [a, b] = ["a", "b"].map(|name| {
             let path = directory.join(name);
             std::fs::write(&path, name).unwrap();
-            path
+            CString::new(path.into_os_string().into_vec()).unwrap()
         });
         let dismissed = AtomicBool::new(true);
-        let swaps = swap_until(a.to_str().unwrap(), b.to_str().unwrap(), &dismissed);
-        let contents = std::fs::read_to_string(&a).unwrap();
+        let swaps = swap_until(&a, &b, &dismissed);
+        let contents = std::fs::read_to_string(directory.join("a")).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
         assert_eq!((swaps, contents.as_str()), (2, "a"));
     }
