@@ -35,6 +35,14 @@ defmodule LinxNative.Test.Program do
   end
 
   @doc """
+  Writes a line to the program, and returns the next one that it says.
+  """
+  def tell!(program, line) do
+    ask(program, &Port.command(&1, line <> "\n"))
+    line!(program)
+  end
+
+  @doc """
   Lets the program end and awaits that.
 
   Returns the lines it had not been asked for yet and its exit status, or `:ended` when it had

@@ -9,18 +9,26 @@
 //! linx_harness entry LIBRARY
 //! linx_harness can QUESTION
 //! linx_harness errnos
+//! linx_harness spy
+//! linx_harness signal NAME
+//! linx_harness fuse FOLDER [--uninitialized]
+//! linx_harness mounts
 //! ```
 
 mod calls;
 mod can;
 mod entry;
 mod errno;
+mod fuse;
 mod hold;
 mod hold_call;
 mod lifetime;
+mod mounts;
 mod race;
 mod seccomp;
+mod signal;
 mod socket;
+mod spy;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -55,10 +63,16 @@ fn run(arguments: Vec<String>) -> Outcome {
         ["entry", library] => entry::run(library),
         ["can", question] => can::run(question),
         ["errnos"] => errno::run(),
+        ["spy"] => spy::run(),
+        ["signal", name] => signal::run(name),
+        ["fuse", folder] => fuse::run(folder, true),
+        ["fuse", folder, "--uninitialized"] => fuse::run(folder, false),
+        ["mounts"] => mounts::run(),
         _ => Err(
             "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
                   hold-call NAMES CONTROL -- COMMAND... | race A B | socket PID FD | \
-                  entry LIBRARY | can QUESTION | errnos"
+                  entry LIBRARY | can QUESTION | errnos | spy | signal NAME | \
+                  fuse FOLDER [--uninitialized] | mounts"
                 .into(),
         ),
     }

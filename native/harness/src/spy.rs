@@ -1,0 +1,84 @@
+//! `spy`: a process of a container that looks for processes which are not the container's, and reads what it can of them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::Outcome;
+use crate::lifetime::{die_with_parent, say, until_dismissed};
+
+/// Which of the network tables below `/proc/<pid>/net`.
+const TABLES: [&str; 4] = ["dev", "route", "tcp", "unix"];
+
+/// So many looks at a pid, then at what the next one is: it may have come and gone meanwhile.
+const LOOKS: usize = 32;
+
+/// Reads until dismissed what processes show that have come since, then says `processes N cmdlines N tables N`.
+///
+/// It asks for nothing that takes a right to trace. `/proc` has to be that of its PID namespace, in which nobody else starts
+/// processes.
+pub(crate) fn run() -> Outcome {
+    die_with_parent()?;
+    let mut seen = Seen::default();
+    last_pid()?;
+    say("ready")?;
+    let dismissed = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = until_dismissed();
+            dismissed.store(true, Ordering::Relaxed);
+        });
+        // The thread above has a pid, too.
+        let mut pid = last_pid()?.saturating_add(1);
+        while !dismissed.load(Ordering::Relaxed) {
+            for _ in 0..LOOKS {
+                seen.look_at(pid);
+            }
+            let next = last_pid()?.saturating_add(1);
+            while pid < next {
+                seen.look_at(pid);
+                pid = pid.saturating_add(1);
+            }
+        }
+        Ok::<_, io::Error>(())
+    })?;
+    say(&format!(
+        "processes {} cmdlines {} tables {}",
+        seen.processes.len(),
+        seen.cmdlines.len(),
+        seen.tables.len()
+    ))
+}
+
+/// The pid that was given last in this PID namespace: the end of `/proc/loadavg`, which everybody may read.
+fn last_pid() -> io::Result<u64> {
+    let loadavg = fs::read_to_string("/proc/loadavg")?;
+    let last = loadavg.split_whitespace().last().unwrap_or_default();
+    last.parse().map_err(io::Error::other)
+}
+
+#[derive(Default)]
+struct Seen {
+    processes: BTreeSet<u64>,
+    cmdlines: BTreeSet<u64>,
+    tables: BTreeSet<(u64, &'static str)>,
+}
+
+impl Seen {
+    fn look_at(&mut self, pid: u64) {
+        let Ok(cmdline) = fs::read(format!("/proc/{pid}/cmdline")) else {
+            return;
+        };
+        self.processes.insert(pid);
+        // Empty for a process that has given up its memory.
+        if !cmdline.is_empty() {
+            self.cmdlines.insert(pid);
+        }
+        for table in TABLES {
+            if fs::read(format!("/proc/{pid}/net/{table}")).is_ok_and(|table| !table.is_empty()) {
+                self.tables.insert((pid, table));
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+defmodule LinxNative.Test.Fuse do
+  @moduledoc """
+  A file system of a container in which every look-up waits, until its daemon answers or ends.
+
+  The kernel asks for a name once: a second look-up of the same name waits for the first one, beyond the reach of any signal.
+  So use a name for each call.
+  """
+
+  alias LinxNative.Test.{Await, Container, Harness, Program}
+
+  @enforce_keys [:program, :waiting]
+  defstruct @enforce_keys
+
+  @connections "/sys/fs/fuse/connections"
+
+  @doc """
+  Mounts it at `folder` of the container, which has to be there.
+
+  With `initialized: false` the daemon does not even answer the kernel's first request.
+  """
+  def mount!(%Container{} = container, folder, options \\ []) do
+    flags = if Keyword.get(options, :initialized, true), do: [], else: ["--uninitialized"]
+    [command | args] = Container.nsenter(container) ++ [Harness.path(), "fuse", folder | flags]
+    program = Program.start!(command, args)
+    "ready " <> connection = Program.line!(program)
+    waiting = "/proc/#{container.pid}/root#{@connections}/#{connection}/waiting"
+    %__MODULE__{program: program, waiting: waiting}
+  end
+
+  @doc """
+  Returns how many requests wait there.
+  """
+  def waiting(%__MODULE__{waiting: waiting}) do
+    waiting |> File.read!() |> String.trim() |> String.to_integer()
+  end
+
+  @doc """
+  Awaits that so many requests wait there.
+  """
+  def await_waiting!(fuse, count, timeout \\ 30_000) do
+    Await.until(timeout, fn -> waiting(fuse) == count end) ||
+      raise "not #{count} requests wait, but #{waiting(fuse)}"
+
+    :ok
+  end
+
+  @doc """
+  Has the daemon take the requests and leave them without an answer. What waits for one of these cannot be killed.
+  """
+  def read(%__MODULE__{program: program}), do: "ok" = Program.tell!(program, "read")
+
+  @doc """
+  Has the daemon answer from now on. A name that starts with `file` is a regular file, any other one a directory.
+  """
+  def answer(%__MODULE__{program: program}), do: "ok" = Program.tell!(program, "answer")
+
+  @doc """
+  Ends the daemon. The system calls that wait fail: ENOTCONN or ECONNABORTED.
+  """
+  def stop(%__MODULE__{program: program}), do: Program.dismiss(program)
+end
