@@ -2,23 +2,23 @@ defmodule LinxNative.Test.Attacker do
   @moduledoc """
   Processes of a container that spy on others there, or send them signals, as fast as they can.
 
-  The container has `:mount` and `:pid`. Its `/proc` is to show its own processes, for the spy; `proc!/1` sees to that.
+  The container has `:mount` and `:pid`.
   """
 
   alias LinxNative.Test.{Container, Harness, Program}
 
-  # An ordinary user.
+  # A `/proc` of its own, which shows the processes of the container, and of these an ordinary user.
+  @own_proc ["unshare", "--mount", "sh", "-c", "mount -t proc proc /proc && exec \"$@\"", "sh"]
   @nobody ~w(setpriv --reuid=65534 --regid=65534 --clear-groups --)
 
   @doc """
-  Mounts a `/proc` in the container, of its processes.
+  Starts a spy: a process that reads what it can of all that start after it. It is an ordinary user's, as is everything in
+  a container with `:user`.
   """
-  def proc!(container), do: Container.sh!(container, "mount -t proc proc /proc")
-
-  @doc """
-  Starts a spy: an ordinary user's process, which reads what it can of all that start after it.
-  """
-  def spy(container), do: start(container, @nobody, ["spy"])
+  def spy(%Container{namespaces: namespaces} = container) do
+    user = if :user in namespaces, do: [], else: @nobody
+    start(container, @own_proc ++ user ++ [Harness.path(), "spy"])
+  end
 
   @doc """
   Ends a spy. Returns of how many processes it saw anything, the command line, and how many network tables it read.
@@ -39,7 +39,7 @@ defmodule LinxNative.Test.Attacker do
 
   What the test itself runs in the container is hit, too.
   """
-  def signal(container, name), do: start(container, [], ["signal", name])
+  def signal(container, name), do: start(container, [Harness.path(), "signal", name])
 
   @doc """
   Ends that. Returns how often there was somebody to send it to.
@@ -49,9 +49,9 @@ defmodule LinxNative.Test.Attacker do
     String.to_integer(count)
   end
 
-  defp start(container, user, command) do
-    [program | args] = Container.nsenter(container) ++ user ++ [Harness.path() | command]
-    program = Program.start!(program, args)
+  defp start(container, words) do
+    [command | args] = Container.nsenter(container) ++ words
+    program = Program.start!(command, args)
     "ready" = Program.line!(program)
     program
   end
