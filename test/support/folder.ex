@@ -26,7 +26,7 @@ defmodule LinxNative.Test.Folder do
   def remove!(path) do
     left = for %{mount_point: point} <- MountInfo.list(), below?(point, path), do: point
     for point <- Enum.reverse(left), do: Mount.umount(point, @detach, "")
-    if left != [], do: raise("left mounted: #{Enum.join(left, ", ")}")
+    if left != [], do: raise("left mounted: #{left |> Enum.uniq() |> Enum.join(", ")}")
     File.rm_rf!(path)
     :ok
   end

@@ -31,7 +31,8 @@ defmodule LinxNative.Test.Hold do
   @doc """
   Begins a call of `{module, function, args}`, in a process of its own, up to its system call number `n`.
 
-  What this and the following return has `held`, the name of that system call, or `answer`.
+  What this and the following return has `held`, the name of that system call, and `tid`, the task that makes it; or
+  `answer`.
   """
   def begin(%{vm: vm} = hold, {module, function, args}, n \\ 1) do
     tell(hold, "hold #{Enum.join(@system_calls, ",")}")
@@ -118,8 +119,8 @@ defmodule LinxNative.Test.Hold do
   defp next(%{socket: socket} = hold, %Task{ref: ref} = run) do
     receive do
       {:tcp, ^socket, "held " <> call} ->
-        [id, name, _tid] = String.split(call)
-        %{held: Map.get(@same, name, name), id: id, hold: hold, run: run}
+        [id, name, tid] = String.split(call)
+        %{held: Map.get(@same, name, name), tid: tid, id: id, hold: hold, run: run}
 
       {^ref, answer} ->
         Process.demonitor(ref, [:flush])

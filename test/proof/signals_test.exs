@@ -1,0 +1,47 @@
+defmodule LinxNative.SignalsTest do
+  @moduledoc """
+  A signal for the VM is handled by its own threads: none that is in another namespace, or about to be, takes one.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Test.{Hold, Operations}
+
+  # The Erlang threads that the C code makes are the VM's matter.
+  @moduletag :rust
+  @moduletag :machine_root
+
+  # All of the 64 but SIGKILL and SIGSTOP, which cannot be blocked, and the two that the C library keeps for itself.
+  @blocked Enum.reduce([9, 19, 32, 33], 0xFFFF_FFFF_FFFF_FFFF, fn signal, mask ->
+             Bitwise.bxor(mask, Bitwise.bsl(1, signal - 1))
+           end)
+
+  test "at each system call of each kind of call in a namespace signals are blocked" do
+    hold = Hold.start()
+    container = Container.start([:net, :mount, :pid])
+    folder = Folder.make!()
+
+    for name <- Operations.names(:there) do
+      operation = Operations.get(name, folder, container)
+      Operations.prepare(operation)
+      held = Hold.begin(hold, operation.mfa)
+      {answer, masks} = masks(held, [])
+      with {:ok, fd} <- answer, do: Vm.call(hold.vm, NetlinkSocket, :close_fd, [fd])
+      assert {name, Operations.normal(answer)} == {name, operation.answer}
+      Operations.undo(operation)
+
+      for {call, mask} <- masks do
+        assert {name, call, Bitwise.band(mask, @blocked)} == {name, call, @blocked}
+      end
+
+      assert length(masks) >= 3
+    end
+  end
+
+  defp masks(%{answer: answer}, masks), do: {answer, Enum.reverse(masks)}
+
+  defp masks(%{held: call, tid: tid} = held, masks) do
+    [_, mask] = Regex.run(~r/^SigBlk:\s*(\w+)$/m, File.read!("/proc/#{tid}/status"))
+    held |> Hold.continue() |> masks([{call, String.to_integer(mask, 16)} | masks])
+  end
+end
