@@ -24,7 +24,8 @@ unsafe impl Send for Joinable {}
 
 impl From<JoinHandle<()>> for Joinable {
     fn from(thread: JoinHandle<()>) -> Self {
-        Self(thread.into_pthread_t())
+        // musl has a pointer for it, the standard library a number.
+        Self(thread.into_pthread_t() as libc::pthread_t)
     }
 }
 
