@@ -5,6 +5,8 @@ defmodule LinxNative.MountCreateTargetTest do
 
   use LinxNative.Test.Case
 
+  alias LinxNative.Test.Hang
+
   @rdonly 1
   @bind 4096
   @rec 16_384
@@ -91,7 +93,10 @@ defmodule LinxNative.MountCreateTargetTest do
 
       Folder.tmpfs!(folder <> "/source/deep")
 
-      for flags <- [@bind, @bind + @rec, @bind + @rdonly, @bind + 0xC0ED0000] do
+      # The kernel clears the magic number, and with it all that is above it.
+      magic = [@bind + 0xC0ED0000, @bind + 0xF000C0ED0000]
+
+      for flags <- [@bind, @bind + @rec, @bind + @rdonly | magic] do
         [by_name, by_descriptor] =
           for {name, create} <- [{"by_name", 0}, {"by_descriptor", 1}] do
             target = "#{folder}/#{name}"
@@ -134,7 +139,10 @@ defmodule LinxNative.MountCreateTargetTest do
             {"/dev/null", file, long, @bind, :einval},
             {"/" <> String.duplicate("x", 256), file, "", @bind, :enametoolong},
             {"/proc/self/ns/mnt", file, "", @bind, :einval},
+            # In the kernel MS_NOUSER is a sign-extended integer, so each of these has a part of it.
             {"/dev/null", file, "", @bind + 0x80000000, :einval},
+            {"/dev/null", file, "", @bind + 0x100000000, :einval},
+            {"/dev/null", file, "", @bind + 0x8000000000000000, :einval},
             {"", file, "", @bind + @remount, :einval}
           ],
           create <- [0, 1] do
@@ -143,6 +151,29 @@ defmodule LinxNative.MountCreateTargetTest do
         assert {source, target, create, result} ==
                  {source, target, create, {:error, {:mount, errno}}}
       end
+    end
+
+    # By descriptor it would, if anything asked the file system for its type.
+    @tag :machine_root
+    test "a bind does not ask a file system that does not answer, nor one that is gone" do
+      vm = Vm.start(wrap: ["unshare", "--mount", "--"])
+      folder = Folder.make!()
+      for name <- ~w(fuse target), do: File.mkdir!("#{folder}/#{name}")
+      source = folder <> "/fuse"
+      target = folder <> "/target"
+      hang = Hang.mount!(vm, source)
+
+      bind = fn ->
+        for create <- [0, 1] do
+          args = [source, target, "", @bind, "", "", "", create]
+          assert {create, :ok} == {create, Vm.call(vm, Mount, :mount, args)}
+          assert :ok = Vm.call(vm, Mount, :umount, [target, 2, ""])
+        end
+      end
+
+      bind.()
+      Hang.release(hang)
+      bind.()
     end
 
     @tag :machine_root
