@@ -216,6 +216,41 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert Enum.sort(File.ls!(priv)) == Enum.sort(["other" | @files])
     end
 
+    test "a line of cargo may be longer than anything reads at a time", context do
+      %{root: root, bin: bin, files: files, priv: priv, log: log} = context
+      # Three pieces and a bit.
+      long = String.duplicate("x", 200_000)
+
+      lines =
+        for {crate, file} <- files do
+          crate
+          |> artifact("cdylib", file)
+          |> String.replace(~s("features":[]), ~s("features":["#{long}"]))
+        end
+
+      said = Path.join(root, "said")
+      File.write!(said, [lines, "warning: ", long, "\n"])
+      cargo(bin, @version <> "echo $@ >> #{log}; cat #{said}")
+
+      assert {{:ok, [%{severity: :warning, message: ^long}]}, _} = compile(root)
+      assert Enum.sort(File.ls!(priv)) == @files
+    end
+
+    @tag :machine_root
+    test "leaves nothing half written on a full disk", context do
+      %{root: root, files: files, priv: priv} = context
+      File.mkdir_p!(priv)
+      :ok = Mount.mount("linx", priv, "tmpfs", 0, "size=64k", "", "", 0)
+      on_exit(fn -> Mount.umount(priv, 2, "") end)
+      File.write!(files["netlink_socket"], String.duplicate("x", 100_000))
+
+      assert_raise File.Error, ~r/no space left on device/, fn -> compile(root) end
+      assert File.ls!(priv) -- @files == []
+      # As before the build, or whole.
+      for name <- File.ls!(priv),
+          do: assert(File.read!(Path.join(priv, name)) == Path.rootname(name))
+    end
+
     test "leaves CARGO_TARGET_DIR to cargo", %{root: root, log: log} do
       System.put_env("CARGO_TARGET_DIR", "elsewhere")
       assert {{:ok, []}, _} = compile(root)

@@ -108,15 +108,17 @@ defmodule LinxNative.Build.Prebuilt do
 
   # The same for the same content, whoever makes it and when.
   defp archive(member, content) do
-    path = Path.join(System.tmp_dir!(), "#{member}.#{System.pid()}.tar")
+    path = temporary(member)
     {:ok, tar} = :erl_tar.open(path, [:write])
     nobody = [mtime: 0, atime: 0, ctime: 0, uid: 0, gid: 0]
     :ok = :erl_tar.add(tar, content, to_charlist(member), nobody)
     :ok = :erl_tar.close(tar)
-    bytes = File.read!(path)
-    File.rm!(path)
-    :zlib.gzip(bytes)
+    path |> File.read!() |> :zlib.gzip()
+  after
+    File.rm(temporary(member))
   end
+
+  defp temporary(member), do: Path.join(System.tmp_dir!(), "#{member}.#{System.pid()}.tar")
 
   defp read_sums(folder) do
     case File.read(Path.join(folder, @sums)) do

@@ -151,11 +151,15 @@ defmodule Mix.Tasks.Compile.LinxNative do
   end
 
   defp replace(path, content) do
-    beside = "#{path}.#{System.pid()}.tmp"
+    beside = beside(path)
     File.mkdir_p!(Path.dirname(path))
     File.write!(beside, content)
     File.rename!(beside, path)
+  after
+    File.rm(beside(path))
   end
+
+  defp beside(path), do: "#{path}.#{System.pid()}.tmp"
 
   defp diagnostics(output, root) do
     output |> Output.diagnostics() |> Enum.map(&to_diagnostic(&1, root))

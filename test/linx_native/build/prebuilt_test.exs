@@ -22,6 +22,23 @@ defmodule LinxNative.Build.PrebuiltTest do
     assert Surroundings.changes(before) == []
   end
 
+  @tag :machine_root
+  test "nothing is left in a temporary folder that is full", %{folder: folder} do
+    full = Folder.make!()
+    :ok = Mount.mount("linx", full, "tmpfs", 0, "size=64k", "", "", 0)
+    temporary = System.get_env("TMPDIR")
+
+    on_exit(fn ->
+      System.put_env("TMPDIR", temporary)
+      Mount.umount(full, 2, "")
+    end)
+
+    System.put_env("TMPDIR", full)
+    large = %{"linx_mount" => :crypto.strong_rand_bytes(200_000)}
+    assert_raise MatchError, fn -> Prebuilt.write!(folder, large, "0.1.0", @target) end
+    assert File.ls!(full) == []
+  end
+
   test "what was written can be read, by others too", %{folder: folder, written: written} do
     assert written == [Path.join(folder, @mount), Path.join(folder, @socket)]
     assert Enum.sort(File.ls!(folder)) == Enum.sort(["SHA256SUMS", @mount, @socket])
