@@ -87,19 +87,22 @@ defmodule LinxNative.Conn do
   | options by number and binary | by name, checked |
   """
 
-  import LinxNative.Conn.Options, only: [is_active: 1, is_buffer: 1, is_trace: 1]
   import Bitwise
 
   alias LinxNative.Conn.{
+    Call,
     Caller,
+    Entries,
     Filter,
     Inbox,
+    Line,
     Native,
     Options,
     Outcome,
     Requests,
     Server,
     Socket,
+    State,
     Trace
   }
 
@@ -128,36 +131,54 @@ defmodule LinxNative.Conn do
   @typedoc "An option of the socket that is on or off, see `start_link/2`."
   @type flag :: Native.flag()
 
-  @needed [Access, Enum, GenServer, Integer, Keyword, List, Map, Process, System, :queue] ++
+  @needed [
+            Access,
+            Enum,
+            GenServer,
+            :atomics,
+            :gen_server,
+            Integer,
+            Keyword,
+            List,
+            Map,
+            Process,
+            System,
+            :queue
+          ] ++
             [
               Alignment,
               Attributes,
               Attributes.Kind,
               Attributes.Schema,
+              Call,
               Caller,
+              Entries,
               Errno,
               Error,
               Inbox,
+              Line,
               Message,
               Names,
               Options,
               Outcome,
               Requests,
+              Server,
               Socket,
+              State,
               Trace
             ]
   @dump Message.flags([:dump])
   @create Message.flags([:create])
   @echo Message.flags([:echo])
-  @flags Options.flags()
+  @request Message.flags([:request])
+  @request_and_ack Message.flags([:request, :ack])
   @buffers [:read_buffer, :write_buffer]
 
   @doc false
   def child_spec({protocol, options}) do
-    %{
-      id: {__MODULE__, options[:name] || protocol},
-      start: {__MODULE__, :start_link, [protocol, options]}
-    }
+    # Without a name, two of the same protocol are two children all the same.
+    id = options[:name] || make_ref()
+    %{id: {__MODULE__, id}, start: {__MODULE__, :start_link, [protocol, options]}}
   end
 
   def child_spec(protocol), do: child_spec({protocol, []})
@@ -182,7 +203,9 @@ defmodule LinxNative.Conn do
     * `:accept` - `:kernel` (the default) has the kernel refuse what other programs send to this port (`connect(2)`), and
       drops what they send to its groups; `:any` takes it, and answers to requests with `:to`
     * `:trace` - shows what goes over the connection, see `trace/2`; `false`
-    * `:name` - as of `GenServer.start_link/3`
+    * `:name`, `:timeout`, `:debug`, `:spawn_opt` - as of `GenServer.start_link/3`
+    * `:hibernate_after` - how long the connection is idle before it gives its memory back, in milliseconds, or
+      `:infinity`; 1000. See `:erlang.hibernate/3`
 
   and these of `netlink(7)`, each `true` or `false`:
 
@@ -197,8 +220,8 @@ defmodule LinxNative.Conn do
   ## Errors
 
   A `LinxNative.Error` whose `stage` is the step that failed: one of `Linx.Netlink.Socket.Native.open_in_netns/2`, for
-  example `:open` with the reason `:enoent`, or `:bind`, or an option, for example `{:group, 99}` with `:einval`. A wrong
-  argument raises `ArgumentError`.
+  example `:open` with the reason `:enoent`, or `:bind`, or an option, for example `{:group, 99}` with `:einval`. A name that is
+  taken is `{:error, {:already_started, pid}}`. A wrong argument raises `ArgumentError`.
   """
   @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, Error.t()}
   def start_link(protocol, options \\ []), do: start_link(protocol, options, & &1)
@@ -209,29 +232,28 @@ defmodule LinxNative.Conn do
     # What a request and an error need, for when no descriptor is left to load it with.
     for module <- @needed, do: {:module, ^module} = Code.ensure_loaded(module)
 
-    {server, options} = Keyword.split(options, [:name])
     protocol = Options.protocol!(protocol)
+    {server, options} = Options.split!(options)
     options = Options.parse!(options, protocol)
 
-    if options.active != false and options.subscriber == nil do
-      raise ArgumentError, "the option :active needs a :subscriber"
-    end
-
-    with {:error, {:shutdown, error}} <-
-           GenServer.start_link(Server, {self(), protocol, change.(options)}, server) do
-      {:error, error}
+    case Server.start_link({[self()], protocol, change.(options), server}) do
+      {:error, {:shutdown, error}} -> {:error, error}
+      {:error, :timeout} -> {:error, %Error{reason: :timeout}}
+      result -> result
     end
   end
 
   @doc """
   Closes a connection: the descriptor, then the process, when what the kernel is doing for it is done.
 
-  Whoever waits in `request/3` or `recv/2` gets an error with the reason `:closed`. Closing one that is closed is `:ok`.
+  Whoever waits in `request/3` or `recv/2` gets an error with the reason `:closed`. Closing one that is closed is `:ok`. A
+  name that nobody has exits, as it does in every function here and in `GenServer.call/3`.
   """
   @spec close(t) :: :ok
   def close(conn) do
     GenServer.stop(conn)
   catch
+    :exit, {:noproc, _call} = exit -> if is_pid(conn), do: :ok, else: exit(exit)
     :exit, _reason -> :ok
   end
 
@@ -243,7 +265,10 @@ defmodule LinxNative.Conn do
 
   ## Options
 
-    * `:timeout` - in milliseconds, or `:infinity`; 5000. It counts from the call, waiting for other dumps included.
+    * `:timeout` - in milliseconds, or `:infinity`; 5000. It counts from the call, waiting for other dumps and further
+      attempts included.
+    * `:retry` - how many more attempts to make if a dump is interrupted (`:dump_interrupted`), because what it lists
+      changed meanwhile; 0
     * `:ack` - `false` asks for no acknowledgement: the first message that is not part of several ends the answer. For
       protocols that do not acknowledge. `true`
     * `:to` - the port it goes to; 0, the kernel. Another one takes the option `accept: :any` of the connection.
@@ -252,24 +277,38 @@ defmodule LinxNative.Conn do
   """
   @spec request(t, Message.t(), keyword) :: {:ok, [Message.t()]} | {:error, Error.t()}
   def request(conn, %Message{flags: flags} = message, options \\ []) when is_integer(flags) do
-    options = Keyword.validate!(options, timeout: 5000, ack: true, to: 0)
-    is_boolean(options[:ack]) || raise ArgumentError, "the option :ack is true or false"
-    names = if options[:ack], do: [:request, :ack], else: [:request]
-    flags = flags ||| Message.flags(names)
+    options = Options.call!(options, timeout: 5000, retry: 0, ack: true, to: 0)
+    flags = flags ||| if options[:ack], do: @request_and_ack, else: @request
 
     request = %{
-      to: port!(options[:to]),
+      to: options[:to],
       bytes: Message.encode(%{message | flags: flags, sequence: 0, port_id: 0}),
       dump?: options[:to] == 0 and dump?(flags),
       ack?: options[:ack],
       echo?: (flags &&& @echo) != 0
     }
 
-    timeout = timeout!(options[:timeout])
-
-    # The connection keeps the time as well, to give it up. But it may be held up itself.
-    call(conn, speak(message, {:request, request, deadline(timeout)}), timeout)
+    request(conn, message, request, deadline(options[:timeout]), options[:retry])
   end
+
+  defp request(conn, message, request, deadline, retry) do
+    id = make_ref()
+
+    case Call.call_until(conn, speak(message, {:request, id, request}), id, left(deadline)) do
+      {:error, %Error{reason: :dump_interrupted}} when retry > 0 ->
+        request(conn, message, request, deadline, retry - 1)
+
+      result ->
+        result
+    end
+  end
+
+  # By the clock of the caller, for several attempts.
+  defp deadline(:infinity), do: :infinity
+  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
+
+  defp left(:infinity), do: :infinity
+  defp left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
 
   @doc """
   Returns the answer to a request as `request/3` does, or raises its error.
@@ -284,7 +323,8 @@ defmodule LinxNative.Conn do
   it. While another dump of this connection is running, its answer to one is EBUSY; `request/3` waits for that. Returns
   the message that was sent.
 
-  Options: `:to`, as of `request/3`. Errors: the reason `:closed`, or the name of the errno of `sendto(2)`.
+  Options: `:to` and `:timeout`, as of `request/3`. Errors: the reason `:timeout`, `:closed`, or the name of the errno of
+  `sendto(2)`.
   """
   @spec send(t, Message.t(), keyword) :: {:ok, Message.t()} | {:error, Error.t()}
   def send(conn, %Message{} = message, options \\ []) do
@@ -297,10 +337,13 @@ defmodule LinxNative.Conn do
   @spec send_many(t, nonempty_list(Message.t()), keyword) ::
           {:ok, [Message.t()]} | {:error, Error.t()}
   def send_many(conn, [_ | _] = messages, options \\ []) do
-    options = Keyword.validate!(options, to: 0)
+    options = Options.call!(options, timeout: 5000, to: 0)
     bytes = Enum.map(messages, &Message.encode/1)
+    id = make_ref()
+    send = {:send, id, bytes, options[:to]}
 
-    with {:ok, addresses} <- call(conn, speak(hd(messages), {:send, bytes, port!(options[:to])})) do
+    with {:ok, addresses} <-
+           Call.call_until(conn, speak(hd(messages), send), id, options[:timeout]) do
       {:ok,
        for {message, {number, port_id}} <- Enum.zip(messages, addresses) do
          %{message | sequence: number, port_id: port_id}
@@ -326,13 +369,13 @@ defmodule LinxNative.Conn do
   Receives the next datagram that is not the answer to a `request/3`: events, and answers to `send/3`.
 
   Several processes may wait, each gets another one, and they come before the subscriber. `timeout` is in milliseconds,
-  or `:infinity`. It is not looked at while the kernel holds the connection up.
+  or `:infinity`; 0 asks for what is there. What comes when the time is over is not lost: the next one gets it.
 
   Errors: the reason `:timeout`, `:closed`, or what went wrong with a datagram: `:overrun`, `:truncated`, `:malformed`.
   The connection goes on after these.
   """
   @spec recv(t, timeout) :: {:ok, [Message.t()], origin} | {:error, Error.t()}
-  def recv(conn, timeout \\ :infinity), do: call(conn, {:recv, timeout!(timeout)})
+  def recv(conn, timeout \\ :infinity), do: Call.recv(conn, Options.timeout!(timeout))
 
   @doc """
   Returns the next datagram and its origin as `recv/2` does, or raises its error.
@@ -354,8 +397,11 @@ defmodule LinxNative.Conn do
 
   When the subscriber ends, there is none.
   """
-  @spec active(t, boolean | :once | 1..32_767) :: :ok | {:error, Error.t()}
-  def active(conn, active) when is_active(active), do: call(conn, {:active, active})
+  @spec active(t, boolean | :once | 1..32_767, timeout) :: :ok | {:error, Error.t()}
+  def active(conn, active, timeout \\ 5000) do
+    Options.check!(active: active)
+    call(conn, {:active, active}, timeout)
+  end
 
   @doc """
   Shows what goes over a connection, from now on.
@@ -366,8 +412,11 @@ defmodule LinxNative.Conn do
 
   See `LinxNative.Conn.Trace`.
   """
-  @spec trace(t, boolean | pid) :: :ok | {:error, Error.t()}
-  def trace(conn, trace) when is_trace(trace), do: call(conn, {:trace, trace})
+  @spec trace(t, boolean | pid, timeout) :: :ok | {:error, Error.t()}
+  def trace(conn, trace, timeout \\ 5000) do
+    Options.check!(trace: trace)
+    call(conn, {:trace, trace}, timeout)
+  end
 
   @doc """
   Joins a multicast group: `NETLINK_ADD_MEMBERSHIP`.
@@ -377,25 +426,28 @@ defmodule LinxNative.Conn do
 
   Errors: `:einval` (the protocol has no such group), `:eperm`.
   """
-  @spec join_group(t, pos_integer | Rtnetlink.group()) :: :ok | {:error, Error.t()}
-  def join_group(conn, group) do
-    with {:ok, group} <- group(conn, group), do: native(conn, {:group, group}, :join, [group])
+  @spec join_group(t, pos_integer | Rtnetlink.group(), timeout) :: :ok | {:error, Error.t()}
+  def join_group(conn, group, timeout \\ 5000) do
+    with {:ok, group} <- group(conn, group, timeout),
+         do: native(conn, {:group, group}, :join, [group], timeout)
   end
 
   @doc """
   Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`. Events that are on their way still come.
   """
-  @spec leave_group(t, pos_integer | Rtnetlink.group()) :: :ok | {:error, Error.t()}
-  def leave_group(conn, group) do
-    with {:ok, group} <- group(conn, group), do: native(conn, {:group, group}, :leave, [group])
+  @spec leave_group(t, pos_integer | Rtnetlink.group(), timeout) :: :ok | {:error, Error.t()}
+  def leave_group(conn, group, timeout \\ 5000) do
+    with {:ok, group} <- group(conn, group, timeout),
+         do: native(conn, {:group, group}, :leave, [group], timeout)
   end
 
   # What a name stands for depends on the protocol, which the connection knows.
-  defp group(conn, name) when is_atom(name) do
-    with {:ok, protocol} <- call(conn, :protocol), do: {:ok, Options.group!(name, protocol)}
+  defp group(conn, name, timeout) when is_atom(name) do
+    with {:ok, protocol} <- call(conn, :protocol, timeout),
+         do: {:ok, Options.group!(name, protocol)}
   end
 
-  defp group(_conn, number), do: {:ok, Options.group!(number, nil)}
+  defp group(_conn, number, _timeout), do: {:ok, Options.group!(number, nil)}
 
   @doc """
   Sets an option of the socket: one of those of `start_link/2` that are on or off, or the size of `:read_buffer` or
@@ -403,25 +455,24 @@ defmodule LinxNative.Conn do
 
   Errors: the name of the errno of `setsockopt(2)`, as `:eperm` or `:enoprotoopt`.
   """
-  @spec set_option(t, flag, boolean) :: :ok | {:error, Error.t()}
-  @spec set_option(t, :read_buffer | :write_buffer, pos_integer) :: :ok | {:error, Error.t()}
-  def set_option(conn, flag, on) when flag in @flags and is_boolean(on) do
-    native(conn, flag, :set_flag, [flag, on])
-  end
-
-  def set_option(conn, buffer, bytes) when buffer in @buffers and is_buffer(bytes) do
-    native(conn, buffer, :set_buffer, [buffer, bytes])
+  @spec set_option(t, flag, boolean, timeout) :: :ok | {:error, Error.t()}
+  @spec set_option(t, :read_buffer | :write_buffer, pos_integer, timeout) ::
+          :ok | {:error, Error.t()}
+  def set_option(conn, name, value, timeout \\ 5000) do
+    Options.option!(name, value)
+    function = if name in @buffers, do: :set_buffer, else: :set_flag
+    native(conn, name, function, [name, value], timeout)
   end
 
   @doc """
   Reads an option of the socket. The size of a buffer is twice what was set.
   """
-  @spec get_option(t, flag | :read_buffer | :write_buffer) ::
+  @spec get_option(t, flag | :read_buffer | :write_buffer, timeout) ::
           {:ok, boolean | non_neg_integer} | {:error, Error.t()}
-  def get_option(conn, flag) when flag in @flags, do: native(conn, flag, :flag, [flag])
-
-  def get_option(conn, buffer) when buffer in @buffers,
-    do: native(conn, buffer, :buffer, [buffer])
+  def get_option(conn, name, timeout \\ 5000) do
+    Options.option!(name)
+    native(conn, name, if(name in @buffers, do: :buffer, else: :flag), [name], timeout)
+  end
 
   @doc """
   Attaches a classic BPF program, in place of the one there may be: what it returns 0 for is not received, answers
@@ -432,17 +483,21 @@ defmodule LinxNative.Conn do
   `program` is a list of instructions. It is checked before the kernel gets it: an error with the reason `:filter`, see
   `LinxNative.Conn.Filter.assemble/1`.
   """
-  @spec attach_filter(t, [Filter.instruction()]) :: :ok | {:error, Error.t()}
-  def attach_filter(conn, program) when is_list(program) do
+  @spec attach_filter(t, [Filter.instruction()], timeout) :: :ok | {:error, Error.t()}
+  def attach_filter(conn, program, timeout \\ 5000) do
+    Options.check!(filter: program)
+
     with {:ok, program} <- Filter.assemble(program),
-         do: native(conn, :filter, :attach_filter, [program])
+         do: native(conn, :filter, :attach_filter, [program], timeout)
   end
 
   @doc """
   Takes the program away: `SO_DETACH_FILTER`. An error with the reason `:enoent` if there is none.
   """
-  @spec detach_filter(t) :: :ok | {:error, Error.t()}
-  def detach_filter(conn), do: native(conn, :filter, :detach_filter, [])
+  @spec detach_filter(t, timeout) :: :ok | {:error, Error.t()}
+  def detach_filter(conn, timeout \\ 5000) do
+    native(conn, :filter, :detach_filter, [], timeout)
+  end
 
   @doc """
   The number of the socket's descriptor, for what this module does not have: `setsockopt(2)` in native code of one's own,
@@ -450,14 +505,16 @@ defmodule LinxNative.Conn do
 
   It stays the connection's: not to be closed, not to be received from, and not valid any longer than the connection.
   """
-  @spec descriptor(t) :: {:ok, non_neg_integer} | {:error, Error.t()}
-  def descriptor(conn), do: native(conn, :descriptor, :descriptor, [])
+  @spec descriptor(t, timeout) :: {:ok, non_neg_integer} | {:error, Error.t()}
+  def descriptor(conn, timeout \\ 5000) do
+    native(conn, :descriptor, :descriptor, [], timeout)
+  end
 
   @doc """
   The identity of its network namespace, see `LinxNative.netns_id/1`.
   """
-  @spec netns(t) :: {:ok, LinxNative.ns_id()} | {:error, Error.t()}
-  def netns(conn), do: native(conn, :netns, :netns, [])
+  @spec netns(t, timeout) :: {:ok, LinxNative.ns_id()} | {:error, Error.t()}
+  def netns(conn, timeout \\ 5000), do: native(conn, :netns, :netns, [], timeout)
 
   @doc """
   What is known of a connection:
@@ -471,14 +528,14 @@ defmodule LinxNative.Conn do
     * `counters` - `requests` made, messages `sent`, `datagrams` and `bytes` received, `events` handed on or kept,
       `late` answers, `foreign` datagrams (of other programs, not accepted), `overruns`, `truncated`, `malformed`
   """
-  @spec info(t) :: {:ok, map} | {:error, Error.t()}
-  def info(conn), do: call(conn, :info)
+  @spec info(t, timeout) :: {:ok, map} | {:error, Error.t()}
+  def info(conn, timeout \\ 5000), do: call(conn, :info, timeout)
 
   @doc """
   Returns what is known of a connection as `info/1` does, or raises its error.
   """
-  @spec info!(t) :: map
-  def info!(conn), do: conn |> info() |> value!()
+  @spec info!(t, timeout) :: map
+  def info!(conn, timeout \\ 5000), do: conn |> info(timeout) |> value!()
 
   defp value!({:ok, value}), do: value
   defp value!({:error, error}), do: raise(error)
@@ -487,37 +544,15 @@ defmodule LinxNative.Conn do
   defp speak(%Message{protocol: nil}, request), do: request
   defp speak(%Message{protocol: protocol}, request), do: {:speak, protocol, request}
 
-  defp native(conn, stage, function, arguments) do
-    call(conn, {:native, stage, function, arguments})
+  defp native(conn, stage, function, arguments, timeout) do
+    call(conn, {:native, stage, function, arguments}, timeout)
   end
 
-  # By the clock of this VM: a connection is on the same node.
-  defp deadline(:infinity), do: :infinity
-  defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
+  defp call(conn, request, timeout), do: Call.call(conn, request, Options.timeout!(timeout))
 
   # In some protocols one of the bits is enough. But with NLM_F_CREATE they are NLM_F_EXCL and NLM_F_REPLACE.
   defp dump?(flags) do
     bits = flags &&& @dump
     bits == @dump or (bits != 0 and (flags &&& @create) == 0)
-  end
-
-  defp call(conn, request, timeout \\ :infinity) do
-    GenServer.call(conn, request, timeout)
-  catch
-    :exit, {:timeout, _call} -> {:error, %Error{reason: :timeout}}
-    :exit, _reason -> {:error, %Error{reason: :closed}}
-  end
-
-  defp timeout!(:infinity), do: :infinity
-  defp timeout!(timeout) when timeout in 0..0xFFFFFFFF, do: timeout
-
-  defp timeout!(other) do
-    raise ArgumentError, "a timeout is :infinity or 0 to 4294967295, not #{inspect(other)}"
-  end
-
-  defp port!(port_id) when port_id in 0..0xFFFFFFFF, do: port_id
-
-  defp port!(other) do
-    raise ArgumentError, "a port id is 0 to 4294967295, not #{inspect(other)}"
   end
 end

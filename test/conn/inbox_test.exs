@@ -127,9 +127,9 @@ defmodule LinxNative.Conn.InboxTest do
       [a, b, c] = callers = for name <- [:a, :b, :c], do: caller(name)
       inbox = Enum.reduce(callers, Inbox.new(@room), &Inbox.wait(&2, &1))
 
-      assert {^b, inbox} = Inbox.leave(inbox, b.monitor)
+      assert {^b, inbox} = Inbox.leave(inbox, b.id)
       assert Inbox.waiting(inbox) == [a, c]
-      assert {nil, inbox} = Inbox.leave(inbox, b.monitor)
+      assert {nil, inbox} = Inbox.leave(inbox, b.id)
       assert {nil, inbox} = Inbox.leave(inbox, make_ref())
       inbox = put(inbox, 1..3)
       assert received() == [a: 1, c: 2]
@@ -227,7 +227,7 @@ defmodule LinxNative.Conn.InboxTest do
 
   defp wait(inbox, name), do: Inbox.wait(inbox, caller(name))
 
-  defp caller(name), do: Caller.watch({self(), {:reply, name}}, :infinity)
+  defp caller(name), do: Caller.watch({self(), {:reply, name}}, make_ref())
 
   defp item(number), do: {:messages, [number], %{port_id: 0}}
   defp item_message(number), do: {:netlink, self(), [number], %{port_id: 0}}

@@ -311,7 +311,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       end
 
       :ok = Supervisor.stop(supervisor)
-      assert {:error, %Error{reason: :closed}} = Conn.info(__MODULE__)
+      assert {:noproc, _call} = catch_exit(Conn.info(__MODULE__))
     end
 
     test "is told why it does not start" do

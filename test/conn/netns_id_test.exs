@@ -179,7 +179,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
       conn = conn!([])
       :ok = Conn.close(conn)
       assert {:error, %Error{reason: :closed}} = LinxNative.netns_id(conn)
-      assert {:error, %Error{reason: :closed}} = LinxNative.netns_id(:nobody_has_this_name)
+      assert {:noproc, _call} = catch_exit(LinxNative.netns_id(:nobody_has_this_name))
 
       {:ok, socket} = :socket.open(:inet, :dgram)
       :ok = :socket.close(socket)

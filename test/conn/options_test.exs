@@ -63,7 +63,7 @@ defmodule LinxNative.Conn.OptionsTest do
               odd <- [nil, -1, @max32 + 1] do
             &Conn.send(&1, Map.put(message, field, odd))
           end ++
-          for options <- [:odd, [odd: 1], [timeout: 1], [to: -1], [to: @max32 + 1], [to: nil]] do
+          for options <- [:odd, [odd: 1], [timeout: -1], [to: -1], [to: @max32 + 1], [to: nil]] do
             &Conn.send(&1, message, options)
           end
       )
@@ -213,18 +213,19 @@ defmodule LinxNative.Conn.OptionsTest do
       assert {:ok, [_loopback]} = Conn.request(__MODULE__, Links.get(1))
       assert LinxNative.netns_id(__MODULE__) == LinxNative.netns_id(:host)
       assert Conn.close(__MODULE__) == :ok
-      assert {:error, %Error{reason: :closed}} = Conn.info(__MODULE__)
+      assert {:noproc, _call} = catch_exit(Conn.info(__MODULE__))
     end
 
-    test "has a child specification, with the name as its id" do
-      assert %{id: {Conn, :route}} = Conn.child_spec(:route)
+    test "has a child specification, with the name as its id, or one of its own" do
       assert %{id: {Conn, Blue}} = Conn.child_spec({:route, name: Blue})
 
-      children = [{Conn, :usersock}, {Conn, {:route, netns: :host, name: __MODULE__}}]
+      named = {Conn, {:route, netns: :host, name: __MODULE__}}
+      children = [{Conn, :route}, {Conn, :route}, {Conn, {:route, netns: :host}}, named]
       {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
+      assert %{active: 4} = Supervisor.count_children(supervisor)
       assert {:ok, [_loopback]} = Conn.request(__MODULE__, Links.get(1))
       :ok = Supervisor.stop(supervisor)
-      assert {:error, %Error{reason: :closed}} = Conn.info(__MODULE__)
+      assert {:noproc, _call} = catch_exit(Conn.info(__MODULE__))
     end
   end
 

@@ -7,7 +7,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
 
   import LinxNative.Test.Requests
 
-  alias LinxNative.Conn.Requests
+  alias LinxNative.Conn.{Line, Requests}
   alias LinxNative.Message
 
   @moduletag :conn
@@ -76,7 +76,8 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       requests = requests |> add(:c) |> Requests.unpop([first, second])
 
       assert {[^first, ^second, {2, 0, _}, {3, 0, _}], _requests} = pop_all(requests)
-      assert Requests.posted(requests) == [{:posted, 1}]
+      requests = Requests.unpost(requests, {:posted, 1})
+      assert {[^first, {2, 0, _}, {3, 0, _}], _requests} = pop_all(requests)
     end
 
     test "is no request that was given up, before or after it was put back" do
@@ -85,13 +86,12 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert requests |> give_up(2) |> Requests.unpop([item]) |> Requests.pop() == :empty
     end
 
-    test "is told apart: what was posted" do
+    test "is not what was taken back" do
       requests = new() |> add(:a) |> Requests.post({:posted, 1}, 0, "") |> add(:b)
       requests = Requests.post(requests, {:posted, 2}, 0, "")
-      assert for({:posted, _} = id <- Requests.posted(requests), do: id) == posted([1, 2])
-
-      {_items, requests} = pop_all(requests)
-      assert Requests.posted(requests) == []
+      requests = requests |> Requests.unpost({:posted, 1}) |> Requests.unpost({:posted, 1})
+      assert {[{1, _, _}, {2, _, _}, {{:posted, 2}, 0, ""}], requests} = pop_all(requests)
+      assert Requests.unpost(requests, {:posted, 2}) == requests
     end
   end
 
@@ -209,14 +209,14 @@ defmodule LinxNative.Conn.RequestsSendingTest do
         for number <- 1..(2 * @remembered + 1), reduce: new() do
           requests ->
             requests = requests |> add(number) |> send_all() |> give_up(number)
-            assert map_size(requests.late) <= @remembered
+            assert Line.size(requests.late) <= @remembered
             assert {:late, _} = take(requests, message(@newlink, number))
             requests
         end
 
       # The oldest were forgotten first.
       [first, last] = [@remembered + 2, 2 * @remembered + 1]
-      assert requests.late |> Map.keys() |> Enum.sort() == Enum.to_list(first..last)
+      assert Line.keys(requests.late) == Enum.to_list(first..last)
       assert {:unknown, _} = take(requests, message(@newlink, first - 1))
       assert {:late, _} = take(requests, message(@newlink, first))
     end
@@ -234,6 +234,4 @@ defmodule LinxNative.Conn.RequestsSendingTest do
   end
 
   defp dumping(requests, numbers), do: Enum.filter(numbers, &Requests.dumping?(requests, &1))
-
-  defp posted(ids), do: Enum.map(ids, &{:posted, &1})
 end

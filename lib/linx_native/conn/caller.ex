@@ -1,22 +1,26 @@
 defmodule LinxNative.Conn.Caller do
-  @moduledoc """
-  A process that waits for a reply, for so long at most, and may die meanwhile.
+  @moduledoc false
 
-  Of either the connection hears, as `{:over, caller}` and `{:DOWN, caller, :process, pid, reason}` with the reference that
-  names the caller.
-  """
+  # A process that waits for a reply of the server. It keeps the time itself, so that no clock of another node counts, and
+  # its timeout is over in time also if the server does not run. The server hears of its end by its `id`: a cast
+  # `{:gave_up, id}` of its own, or `{{:gone, id}, monitor, :process, pid, reason}`.
 
-  @enforce_keys [:from, :monitor, :timer]
-  defstruct @enforce_keys
+  @enforce_keys [:from, :id, :monitor]
+  defstruct [:claim | @enforce_keys]
 
   @opaque t :: %__MODULE__{}
 
-  @doc "Begins to watch it. `timeout` is in milliseconds."
-  @spec watch(GenServer.from(), timeout) :: t
-  def watch({pid, _tag} = from, timeout) do
-    monitor = Process.monitor(pid)
-    timer = if timeout != :infinity, do: Process.send_after(self(), {:over, monitor}, timeout)
-    %__MODULE__{from: from, monitor: monitor, timer: timer}
+  @typedoc """
+  Decides who is first, the server with its reply or the process with its timeout. `nil` if it does not matter, or if the
+  process is on another node.
+  """
+  @type claim :: :atomics.atomics_ref() | nil
+
+  @doc "Begins to watch it."
+  @spec watch(GenServer.from(), reference, claim) :: t
+  def watch({pid, _tag} = from, id, claim \\ nil) do
+    monitor = :erlang.monitor(:process, pid, tag: {:gone, id})
+    %__MODULE__{from: from, id: id, monitor: monitor, claim: claim}
   end
 
   @doc "Replies, which ends it."
@@ -29,13 +33,25 @@ defmodule LinxNative.Conn.Caller do
   @doc "Ends it without a reply."
   @spec forget(t) :: :ok
   def forget(%__MODULE__{} = caller) do
-    # A timer that went off a moment ago names a caller that nobody knows any more.
-    if caller.timer, do: Process.cancel_timer(caller.timer, info: false)
-    Process.demonitor(caller.monitor, [:flush])
+    # What a monitor has told already is of an id that nobody knows any more: to flush it would search all messages.
+    Process.demonitor(caller.monitor)
     :ok
   end
 
   @doc "The reference that names it."
-  @spec reference(t) :: reference
-  def reference(%__MODULE__{monitor: monitor}), do: monitor
+  @spec id(t) :: reference
+  def id(%__MODULE__{id: id}), do: id
+
+  @doc "Claims the right to end it, once. `false` if the process has given up."
+  @spec claim(t) :: boolean
+  def claim(%__MODULE__{claim: nil}), do: true
+  def claim(%__MODULE__{claim: claim}), do: won?(claim)
+
+  @doc "Returns a claim for a process of this node."
+  @spec new_claim() :: claim
+  def new_claim, do: :atomics.new(1, signed: false)
+
+  @doc "Whether it is the first that claims."
+  @spec won?(claim) :: boolean
+  def won?(claim), do: :atomics.compare_exchange(claim, 1, 0, 1) == :ok
 end

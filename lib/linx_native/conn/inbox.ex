@@ -1,14 +1,14 @@
 defmodule LinxNative.Conn.Inbox do
-  @moduledoc """
-  What nobody asked for, on its way to whoever wants it: events, and answers to what was sent without waiting for them.
+  @moduledoc false
 
-  It belongs to the process of the connection, and sends to others from there.
+  # Queue of unsolicited messages, with flow control: events, and answers to what was sent without waiting for them.
+  #
+  # It belongs to the process of the connection, and sends to others from there.
+  #
+  # There is one subscriber, with flow control as `:gen_udp` has it, and there are the callers blocked in
+  # `LinxNative.Conn.recv/2`, who come first. What nobody wants yet is kept, up to a number of bytes.
 
-  There is one subscriber, with flow control as `:gen_udp` has it, and there are those who wait in
-  `LinxNative.Conn.recv/2`, who come first. What nobody wants yet is kept, up to a number of bytes.
-  """
-
-  alias LinxNative.Conn.Caller
+  alias LinxNative.Conn.{Caller, Line}
   alias LinxNative.Error
 
   @enforce_keys [:room]
@@ -16,7 +16,7 @@ defmodule LinxNative.Conn.Inbox do
     :room,
     :subscriber,
     active: false,
-    waiting: :queue.new(),
+    waiting: Line.new(),
     kept: :queue.new(),
     size: 0
   ]
@@ -37,7 +37,7 @@ defmodule LinxNative.Conn.Inbox do
 
   @doc "Whether somebody wants what is to come."
   @spec wanted?(t) :: boolean
-  def wanted?(inbox), do: inbox.active != false or not :queue.is_empty(inbox.waiting)
+  def wanted?(inbox), do: inbox.active != false or Line.size(inbox.waiting) > 0
 
   @doc "How many datagrams are wanted now."
   @spec wanted(t) :: non_neg_integer | :all
@@ -45,7 +45,7 @@ defmodule LinxNative.Conn.Inbox do
 
   def wanted(%{active: active} = inbox) do
     by_subscriber = %{false: 0, once: 1}
-    :queue.len(inbox.waiting) + Map.get(by_subscriber, active, active)
+    Line.size(inbox.waiting) + Map.get(by_subscriber, active, active)
   end
 
   @doc """
@@ -53,19 +53,17 @@ defmodule LinxNative.Conn.Inbox do
   """
   @spec put(t, item, non_neg_integer) :: {:ok | :overrun, t}
   def put(inbox, item, size) do
-    cond do
+    case receiver(inbox) do
       # Nothing is kept then.
-      wanted?(inbox) ->
-        {:ok, deliver(inbox, item)}
+      {receiver, inbox} when receiver != nil ->
+        {:ok, deliver(inbox, receiver, item)}
 
-      match?({:error, %Error{reason: :overrun}}, item) ->
-        {:ok, gap(inbox)}
-
-      inbox.size + size <= inbox.room ->
-        {:ok, keep(inbox, item, size)}
-
-      true ->
-        {:overrun, gap(inbox)}
+      {nil, inbox} ->
+        cond do
+          match?({:error, %Error{reason: :overrun}}, item) -> {:ok, gap(inbox)}
+          inbox.size + size <= inbox.room -> {:ok, keep(inbox, item, size)}
+          true -> {:overrun, gap(inbox)}
+        end
     end
   end
 
@@ -77,20 +75,22 @@ defmodule LinxNative.Conn.Inbox do
 
   @doc "Somebody waits for the next item."
   @spec wait(t, Caller.t()) :: t
-  def wait(inbox, caller), do: hand_over(%{inbox | waiting: :queue.in(caller, inbox.waiting)})
-
-  @doc "Somebody waits no more: who it was, or `nil` if nobody waits by that reference."
-  @spec leave(t, reference) :: {Caller.t() | nil, t}
-  def leave(inbox, reference) do
-    {callers, waiting} =
-      inbox.waiting |> :queue.to_list() |> Enum.split_with(&(Caller.reference(&1) == reference))
-
-    {List.first(callers), %{inbox | waiting: :queue.from_list(waiting)}}
+  def wait(inbox, caller) do
+    hand_over(%{inbox | waiting: Line.put_last(inbox.waiting, Caller.id(caller), caller)})
   end
 
-  @doc "Those who wait."
+  @doc "Somebody waits no more: who it was, or `nil` if nobody waits by that id."
+  @spec leave(t, reference) :: {Caller.t() | nil, t}
+  def leave(inbox, id) do
+    {caller, waiting} = Line.pop(inbox.waiting, id)
+    {caller, %{inbox | waiting: waiting}}
+  end
+
+  @doc "Returns the callers blocked in `recv/2`."
   @spec waiting(t) :: [Caller.t()]
-  def waiting(inbox), do: :queue.to_list(inbox.waiting)
+  def waiting(inbox) do
+    for id <- Line.keys(inbox.waiting), do: Line.get(inbox.waiting, id)
+  end
 
   # It is told once, where the gap is, so that any number of them takes no room.
   defp gap(inbox) do
@@ -104,24 +104,40 @@ defmodule LinxNative.Conn.Inbox do
   end
 
   defp hand_over(inbox) do
-    with true <- wanted?(inbox),
-         {{:value, {item, size}}, kept} <- :queue.out(inbox.kept) do
-      %{inbox | kept: kept, size: inbox.size - size} |> deliver(item) |> hand_over()
+    with {{:value, {item, size}}, kept} <- :queue.out(inbox.kept),
+         {receiver, inbox} when receiver != nil <- receiver(inbox) do
+      %{inbox | kept: kept, size: inbox.size - size} |> deliver(receiver, item) |> hand_over()
     else
-      _ -> inbox
+      {nil, inbox} -> inbox
+      {:empty, _kept} -> inbox
     end
   end
 
-  defp deliver(inbox, item) do
-    case :queue.out(inbox.waiting) do
-      {{:value, caller}, waiting} ->
-        Caller.reply(caller, reply(item))
-        %{inbox | waiting: waiting}
+  # Who gets the next item: a caller that has not given up, or the subscriber.
+  defp receiver(inbox) do
+    case Line.pop_first(inbox.waiting) do
+      {_id, caller, waiting} ->
+        inbox = %{inbox | waiting: waiting}
+        if Caller.claim(caller), do: {caller, inbox}, else: receiver(forget(inbox, caller))
 
-      {:empty, _waiting} ->
-        send(inbox.subscriber, message(item))
-        count(inbox)
+      :empty ->
+        {if(inbox.active != false, do: :subscriber), inbox}
     end
+  end
+
+  defp forget(inbox, caller) do
+    Caller.forget(caller)
+    inbox
+  end
+
+  defp deliver(inbox, :subscriber, item) do
+    send(inbox.subscriber, message(item))
+    count(inbox)
+  end
+
+  defp deliver(inbox, caller, item) do
+    Caller.reply(caller, reply(item))
+    inbox
   end
 
   defp reply({:messages, messages, origin}), do: {:ok, messages, origin}

@@ -1,10 +1,10 @@
 defmodule LinxNative.Conn.Options do
-  @moduledoc """
-  The options of `LinxNative.Conn.start_link/2`, checked before a process is started.
-  """
+  @moduledoc false
+
+  # The options of the functions of `LinxNative.Conn`, checked before the process gets them.
 
   alias LinxNative.Conn.{Filter, Native}
-  alias LinxNative.{Message, Rtnetlink}
+  alias LinxNative.{Message, Names, Rtnetlink}
 
   @flags [
     :packet_info,
@@ -54,6 +54,32 @@ defmodule LinxNative.Conn.Options do
     strict_check: false
   ]
 
+  @server [:name, :timeout, :debug, :spawn_opt, :hibernate_after]
+  @max_timeout 0xFFFFFFFF
+
+  # What each option of start_link/2 can be.
+  @choices %{
+    netns: ":host, {:pid, pid}, {:path, path} or {:fd, fd}",
+    groups: "a list of multicast groups",
+    read_buffer: "a size in bytes, 1 to #{@max_buffer}",
+    write_buffer: "a size in bytes, 1 to #{@max_buffer}",
+    datagram: "a length in bytes, 32 to #{@max_datagram}",
+    event_buffer: "a number of bytes, 0 or more",
+    filter: "a list of instructions, see LinxNative.Conn.Filter",
+    accept: ":kernel or :any",
+    trace: "true, false or a process",
+    subscriber: "a process",
+    active: "true, false, :once or a number, 1 to 32767",
+    name: "a name as of GenServer.start_link/3",
+    timeout: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity",
+    debug: "a list as of GenServer.start_link/3",
+    spawn_opt: "a list as of GenServer.start_link/3",
+    hibernate_after: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity",
+    retry: "a number of further attempts, 0 or more",
+    ack: "true or false",
+    to: "a port id, 0 to #{0xFFFFFFFF}"
+  }
+
   @doc "The names of the socket's options that are on or off."
   @spec flags() :: [atom]
   def flags, do: @flags
@@ -77,8 +103,11 @@ defmodule LinxNative.Conn.Options do
   @doc "The options as the process takes them, with what was left out."
   @spec parse!(keyword, integer) :: map
   def parse!(options, protocol) do
-    options = options |> Keyword.validate!(@defaults) |> Map.new()
-    for {name, value} <- options, do: check(name, value) || refuse!(name, value)
+    options = options |> validate!(@defaults, @server) |> Map.new()
+
+    if options.active != false and options.subscriber == nil do
+      raise ArgumentError, "the option :active needs a :subscriber"
+    end
 
     %{
       netns: netns(options.netns),
@@ -98,6 +127,73 @@ defmodule LinxNative.Conn.Options do
     }
   end
 
+  @doc "Splits the options of start_link/2: those of GenServer.start_link/3, with a default, and the others."
+  @spec split!(term) :: {keyword, keyword}
+  def split!(options) do
+    {server, others} = options |> keyword!() |> Keyword.split(@server)
+    check!(server)
+    {Keyword.put_new(server, :hibernate_after, 1000), others}
+  end
+
+  @doc "The options of a call, with what was left out."
+  @spec call!(term, keyword) :: keyword
+  def call!(options, defaults), do: validate!(options, defaults)
+
+  @doc "A timeout, which is no option."
+  @spec timeout!(term) :: timeout
+  def timeout!(timeout) do
+    if check(:timeout, timeout), do: timeout, else: refuse!("a timeout", :timeout, timeout)
+  end
+
+  @doc "Checks the name of an option of the socket, and its value."
+  @spec option!(term) :: :ok
+  @spec option!(term, term) :: :ok
+  def option!(name) when name in @flags or name in [:read_buffer, :write_buffer], do: :ok
+
+  def option!(name) do
+    names = Enum.map_join([:read_buffer, :write_buffer | @flags], ", ", &inspect/1)
+    raise ArgumentError, "an option of the socket is one of #{names}, not #{inspect(name)}"
+  end
+
+  def option!(name, value) do
+    option!(name)
+
+    if value != nil,
+      do: check!([{name, value}]),
+      else: refuse!("the option #{inspect(name)}", name, value)
+  end
+
+  # `others` are options too, but not here any more.
+  defp validate!(options, defaults, others \\ []) do
+    for {name, _value} <- keyword!(options),
+        not Keyword.has_key?(defaults, name),
+        do:
+          raise(ArgumentError, Names.unknown("no option", name, Keyword.keys(defaults) ++ others))
+
+    options = Keyword.merge(defaults, options)
+    check!(options)
+    options
+  end
+
+  defp keyword!(options) do
+    if Keyword.keyword?(options) do
+      options
+    else
+      raise ArgumentError,
+            "options are a keyword list, for example [timeout: 5000], not #{inspect(options)}"
+    end
+  end
+
+  @doc "Checks the values of options."
+  @spec check!(keyword) :: :ok
+  def check!(options) do
+    for {name, value} <- options,
+        not check(name, value),
+        do: refuse!("the option #{inspect(name)}", name, value)
+
+    :ok
+  end
+
   defguardp is_group(group) when is_integer(group) and group in 1..@max_group
 
   @doc "The number of a multicast group, which may have a name if the protocol has names here, see `named/1`."
@@ -115,17 +211,6 @@ defmodule LinxNative.Conn.Options do
           "a multicast group is a name or a number in 1..#{@max_group}, not #{inspect(other)}"
   end
 
-  @doc "Whether it is a size of a buffer, in bytes."
-  defguard is_buffer(size) when is_integer(size) and size in 1..@max_buffer
-
-  @doc "Whether it says where a trace goes."
-  defguard is_trace(trace) when is_boolean(trace) or is_pid(trace)
-
-  @doc "Whether it is a flow control."
-  defguard is_active(active)
-           when is_boolean(active) or active == :once or
-                  (is_integer(active) and active in 1..32_767)
-
   defp check(:netns, :host), do: true
   defp check(:netns, {:pid, pid}), do: is_integer(pid) and pid > 0
   defp check(:netns, {:path, path}), do: is_binary(path)
@@ -134,19 +219,36 @@ defmodule LinxNative.Conn.Options do
   # Each of them is checked by group!/2.
   defp check(:groups, groups), do: is_list(groups) and not List.improper?(groups)
   defp check(name, nil) when name in [:read_buffer, :write_buffer, :filter, :subscriber], do: true
-  defp check(name, size) when name in [:read_buffer, :write_buffer], do: is_buffer(size)
+
+  defp check(name, size) when name in [:read_buffer, :write_buffer],
+    do: is_integer(size) and size in 1..@max_buffer
+
   defp check(:datagram, size), do: is_integer(size) and size in 32..@max_datagram
   defp check(:event_buffer, size), do: is_integer(size) and size >= 0
   defp check(:filter, filter), do: is_list(filter)
   defp check(:accept, accept), do: accept in [:kernel, :any]
-  defp check(:trace, trace), do: is_trace(trace)
+  defp check(:trace, trace), do: is_boolean(trace) or is_pid(trace)
   defp check(:subscriber, subscriber), do: is_pid(subscriber)
-  defp check(:active, active), do: is_active(active)
-  defp check(flag, on) when flag in @flags, do: is_boolean(on)
 
-  @spec refuse!(atom, term) :: no_return
-  defp refuse!(name, value) do
-    raise ArgumentError, "the option #{inspect(name)} cannot be #{inspect(value)}"
+  defp check(:active, active) do
+    is_boolean(active) or active == :once or (is_integer(active) and active in 1..32_767)
+  end
+
+  # GenServer checks a name.
+  defp check(:name, _name), do: true
+  defp check(name, list) when name in [:debug, :spawn_opt], do: is_list(list)
+
+  defp check(name, timeout) when name in [:timeout, :hibernate_after],
+    do: timeout == :infinity or (is_integer(timeout) and timeout in 0..@max_timeout)
+
+  defp check(:retry, count), do: is_integer(count) and count >= 0
+  defp check(:to, port_id), do: is_integer(port_id) and port_id in 0..0xFFFFFFFF
+  defp check(name, on) when name in [:ack | @flags], do: is_boolean(on)
+
+  @spec refuse!(String.t(), atom, term) :: no_return
+  defp refuse!(what, name, value) do
+    choices = Map.get(@choices, name, "true or false")
+    raise ArgumentError, "#{what} is #{choices}, not #{inspect(value)}"
   end
 
   defp netns({:pid, pid}), do: {:path, "/proc/#{pid}/ns/net"}

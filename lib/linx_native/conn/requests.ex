@@ -1,15 +1,17 @@
 defmodule LinxNative.Conn.Requests do
-  @moduledoc """
-  The requests of a connection, and which answer belongs to which: no process, no socket.
+  @moduledoc false
 
-  A request is *waiting* until it is sent, then *pending* until its last answer. The kernel runs one dump a socket at a
-  time and refuses others meanwhile, so that of several the others wait.
+  # The requests of a connection, and which answer belongs to which: no process, no socket.
+  #
+  # A request is pending until its last answer, and waits until it is sent. The kernel runs one dump at a time for each
+  # socket and refuses others meanwhile, so of several dumps the others wait.
+  #
+  # Every request has a sequence number of its own. That of a request which was given up (its time was over, its caller
+  # died) is remembered as long as it is among the last 4096 of them: an answer that comes late is nobody's.
+  #
+  # However many requests there are, each function but give_up_sent/1 and all/1 takes the same time.
 
-  Every request has a sequence number of its own. That of one which was given up (its time was over, its caller died) is
-  remembered, as long as it is among the last 4096 of them: an answer that comes late is nobody's.
-  """
-
-  alias LinxNative.Conn.Outcome
+  alias LinxNative.Conn.{Line, Outcome}
   alias LinxNative.{Error, Message}
 
   @enforce_keys [:next, :port_id]
@@ -17,11 +19,11 @@ defmodule LinxNative.Conn.Requests do
     :next,
     :port_id,
     pending: %{},
-    waiting: :queue.new(),
-    dumps: :queue.new(),
+    sent: %{},
+    waiting: Line.new(),
+    dumps: Line.new(),
     dump: nil,
-    late: %{},
-    oldest: :queue.new()
+    late: Line.new()
   ]
 
   @opaque t :: %__MODULE__{}
@@ -61,7 +63,7 @@ defmodule LinxNative.Conn.Requests do
   def number(%{next: number} = requests) do
     requests = %{requests | next: if(number == @max, do: 1, else: number + 1)}
 
-    if Map.has_key?(requests.pending, number) or Map.has_key?(requests.late, number),
+    if Map.has_key?(requests.pending, number) or Line.get(requests.late, number) != nil,
       do: number(requests),
       else: {number, requests}
   end
@@ -74,14 +76,21 @@ defmodule LinxNative.Conn.Requests do
     requests = %{requests | pending: Map.put(requests.pending, number, request)}
 
     if request.dump?,
-      do: {number, next_dump(%{requests | dumps: :queue.in(number, requests.dumps)})},
-      else: {number, %{requests | waiting: :queue.in(number, requests.waiting)}}
+      do: {number, next_dump(%{requests | dumps: Line.put_last(requests.dumps, number, :dump)})},
+      else: {number, wait(requests, number)}
   end
 
-  @doc "Adds bytes that are sent as they are and not waited for, after what is waiting."
+  @doc "Adds bytes that are sent as they are and not waited for, after what is waiting. `id` is no integer."
   @spec post(t, term, Message.u32(), binary) :: t
   def post(requests, id, to, bytes) do
-    %{requests | waiting: :queue.in({id, to, bytes}, requests.waiting)}
+    %{requests | waiting: Line.put_last(requests.waiting, id, {to, bytes})}
+  end
+
+  @doc "Takes back what was posted and is not sent yet."
+  @spec unpost(t, term) :: t
+  def unpost(requests, id) do
+    {_post, waiting} = Line.pop(requests.waiting, id)
+    %{requests | waiting: waiting}
   end
 
   @doc """
@@ -89,32 +98,49 @@ defmodule LinxNative.Conn.Requests do
   """
   @spec pop(t) :: {{term, Message.u32(), binary}, t} | :empty
   def pop(requests) do
-    case :queue.out(requests.waiting) do
-      {:empty, _waiting} -> :empty
-      {{:value, next}, waiting} -> popped(next, %{requests | waiting: waiting})
+    case Line.pop_first(requests.waiting) do
+      :empty ->
+        :empty
+
+      {number, :request, waiting} ->
+        request = Map.fetch!(requests.pending, number)
+        {{number, request.to, bytes(requests, number, request)}, %{requests | waiting: waiting}}
+
+      {id, {to, bytes}, waiting} ->
+        {{id, to, bytes}, %{requests | waiting: waiting}}
     end
   end
 
   @doc "Puts back, to be sent next, what was popped and not sent."
   @spec unpop(t, [{term, Message.u32(), binary}]) :: t
   def unpop(requests, items) do
-    items = for {id, to, bytes} <- items, do: if(is_integer(id), do: id, else: {id, to, bytes})
-    %{requests | waiting: :queue.join(:queue.from_list(items), requests.waiting)}
+    items
+    |> Enum.reverse()
+    |> Enum.reduce(requests, fn {id, to, bytes}, requests ->
+      if is_integer(id),
+        do: unpop_request(requests, id),
+        else: %{requests | waiting: Line.put_first(requests.waiting, id, {to, bytes})}
+    end)
   end
 
-  @doc "What was given to `post/4` and is not sent yet."
-  @spec posted(t) :: [term]
-  def posted(requests) do
-    for {id, _to, _bytes} <- :queue.to_list(requests.waiting), do: id
+  # One that was given up meanwhile is not there any more.
+  defp unpop_request(requests, number) do
+    if Map.has_key?(requests.pending, number),
+      do: %{requests | waiting: Line.put_first(requests.waiting, number, :request)},
+      else: requests
   end
 
-  @doc "It was sent."
+  @doc "Marks a request as sent."
   @spec sent(t, Message.u32()) :: t
   def sent(requests, number) do
-    update_in(requests.pending, fn
-      %{^number => request} = pending -> %{pending | number => %{request | sent?: true}}
-      pending -> pending
-    end)
+    case requests.pending do
+      %{^number => request} = pending ->
+        pending = %{pending | number => %{request | sent?: true}}
+        %{requests | pending: pending, sent: Map.put(requests.sent, number, true)}
+
+      _ ->
+        requests
+    end
   end
 
   @doc "Gives one up that has not ended: its request, or `nil` if there is none of that number."
@@ -125,19 +151,23 @@ defmodule LinxNative.Conn.Requests do
         {nil, requests}
 
       {%{sent?: true} = request, pending} ->
-        {request, remember(%{requests | pending: pending}, number, request)}
+        sent = Map.delete(requests.sent, number)
+        {request, remember(%{requests | pending: pending, sent: sent}, number, request)}
 
       {request, pending} ->
-        {request, %{requests | pending: pending}}
+        {_, waiting} = Line.pop(requests.waiting, number)
+        {_, dumps} = Line.pop(requests.dumps, number)
+        requests = %{requests | pending: pending, waiting: waiting, dumps: dumps}
+        {request, free_dump(requests, number)}
     end
   end
 
   @doc "Gives up all that were sent."
   @spec give_up_sent(t) :: {[{Message.u32(), request}], t}
   def give_up_sent(requests) do
-    numbers = for {number, %{sent?: true}} <- requests.pending, do: number
-
-    Enum.map_reduce(numbers, requests, fn number, requests ->
+    requests.sent
+    |> Map.keys()
+    |> Enum.map_reduce(requests, fn number, requests ->
       {request, requests} = give_up(requests, number)
       {{number, request}, requests}
     end)
@@ -149,19 +179,18 @@ defmodule LinxNative.Conn.Requests do
     match?(%{^number => %{sent?: true, to: ^port_id}}, requests.pending)
   end
 
-  @doc "All that have not ended."
+  @doc "Returns all pending requests."
   @spec all(t) :: [request]
   def all(requests), do: Map.values(requests.pending)
 
-  @doc "How many have not ended."
+  @doc "Returns the number of pending requests."
   @spec count(t) :: non_neg_integer
   def count(requests), do: map_size(requests.pending)
 
   @doc "Whether an answer may still come."
   @spec expecting?(t) :: boolean
   def expecting?(requests) do
-    requests.dump != nil or
-      Enum.any?(requests.pending, fn {_number, request} -> request.sent? end)
+    requests.dump != nil or map_size(requests.sent) > 0
   end
 
   @doc "Whether the kernel may be in the middle of the dump of this number."
@@ -170,7 +199,7 @@ defmodule LinxNative.Conn.Requests do
 
   @doc "Whether there is something to be sent."
   @spec waiting?(t) :: boolean
-  def waiting?(requests), do: not :queue.is_empty(requests.waiting)
+  def waiting?(requests), do: Line.size(requests.waiting) > 0
 
   @doc """
   Nothing is left to be received. The kernel makes the next part of a dump when one is received, so a dump whose request
@@ -216,16 +245,6 @@ defmodule LinxNative.Conn.Requests do
     end
   end
 
-  defp popped(number, requests) when is_integer(number) do
-    case requests.pending do
-      %{^number => request} -> {{number, request.to, bytes(requests, number, request)}, requests}
-      # Given up meanwhile.
-      _ -> requests |> free_dump(number) |> pop()
-    end
-  end
-
-  defp popped(item, requests), do: {item, requests}
-
   defp answer(requests, _request, %{type: @noop}), do: {:taken, requests}
 
   defp answer(requests, request, %{type: type} = message) when type in [@error, @done] do
@@ -265,13 +284,14 @@ defmodule LinxNative.Conn.Requests do
   defp complete(request), do: {:ok, Enum.reverse(request.replies)}
 
   defp ended(requests, request, %{sequence: number}, result) do
-    requests = %{requests | pending: Map.delete(requests.pending, number)}
+    pending = Map.delete(requests.pending, number)
+    requests = %{requests | pending: pending, sent: Map.delete(requests.sent, number)}
     {{:ended, number, request, result}, free_dump(requests, number)}
   end
 
   defp late(requests, %{sequence: number, type: type}, port_id) do
     cond do
-      requests.late[number] != port_id -> {:unknown, requests}
+      Line.get(requests.late, number) != port_id -> {:unknown, requests}
       type in [@error, @done] -> {:late, requests |> forget(number) |> free_dump(number)}
       true -> {:late, requests}
     end
@@ -281,34 +301,34 @@ defmodule LinxNative.Conn.Requests do
   defp free_dump(requests, _number), do: requests
 
   defp next_dump(%{dump: nil} = requests) do
-    case :queue.out(requests.dumps) do
-      {:empty, _dumps} ->
-        requests
-
-      {{:value, number}, dumps} when is_map_key(requests.pending, number) ->
-        %{requests | dump: number, dumps: dumps, waiting: :queue.in(number, requests.waiting)}
-
-      # Given up meanwhile.
-      {{:value, _number}, dumps} ->
-        next_dump(%{requests | dumps: dumps})
+    case Line.pop_first(requests.dumps) do
+      :empty -> requests
+      {number, :dump, dumps} -> wait(%{requests | dump: number, dumps: dumps}, number)
     end
   end
 
   defp next_dump(requests), do: requests
 
-  # The oldest are forgotten first. Some that are gone already may be among them.
+  defp wait(requests, number) do
+    %{requests | waiting: Line.put_last(requests.waiting, number, :request)}
+  end
+
+  # The oldest are forgotten first.
   defp remember(requests, number, %{to: port_id}) do
-    oldest = :queue.in(number, requests.oldest)
-    requests = %{requests | late: Map.put(requests.late, number, port_id), oldest: oldest}
-    if :queue.len(oldest) > @remembered, do: forget_oldest(requests), else: requests
+    late = Line.put_last(requests.late, number, port_id)
+
+    if Line.size(late) > @remembered do
+      {_number, _port_id, late} = Line.pop_first(late)
+      %{requests | late: late}
+    else
+      %{requests | late: late}
+    end
   end
 
-  defp forget_oldest(requests) do
-    {{:value, number}, oldest} = :queue.out(requests.oldest)
-    forget(%{requests | oldest: oldest}, number)
+  defp forget(requests, number) do
+    {_port_id, late} = Line.pop(requests.late, number)
+    %{requests | late: late}
   end
-
-  defp forget(requests, number), do: %{requests | late: Map.delete(requests.late, number)}
 
   defp bytes(requests, number, request) do
     <<head::binary-size(8), _::64, body::binary>> = request.bytes
