@@ -12,6 +12,12 @@ defmodule LinxNative.Conn.ErrorTest do
 
   @moduletag :conn
 
+  @details %{
+    malformed: :truncated,
+    protocol: {:generic, :route},
+    unknown_family: {"wiregard", ["wireguard"]},
+    unknown_group: {"nlctrl", "notfy", ["notify"]}
+  }
   @nobody 0xFFFF_FFFF
   @no_link 0x7FFF_FFFF
 
@@ -31,7 +37,7 @@ defmodule LinxNative.Conn.ErrorTest do
       assert :timeout in reasons and :port_id in reasons
 
       for reason <- reasons do
-        detail = if reason == :malformed, do: :truncated, else: 99
+        detail = Map.get(@details, reason, 99)
         message = Exception.message(%Error{reason: reason, detail: detail, offset: 8})
         assert {reason, String.length(message) > 20} == {reason, true}
       end
