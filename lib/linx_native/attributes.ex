@@ -94,8 +94,8 @@ defmodule LinxNative.Attributes do
   """
   @type schema :: %{optional(type) => kind, optional(atom) => {type, kind}} | compiled
 
-  @typedoc "A schema that `schema/1` has checked."
-  @opaque compiled :: Schema.t()
+  @typedoc "A schema that `schema/1` has checked. Its fields may change."
+  @type compiled :: Schema.t()
 
   @typedoc "What `decode/2` gives for an attribute, by its kind."
   @type decoded :: integer | binary | atom | tuple | [{key, decoded}] | [decoded]
