@@ -73,14 +73,16 @@ defmodule LinxNative.RtnetlinkHeadersTest do
     for {name, n} <- names, do: equal(@multicast_families[name] || constant("AF", name), n)
   end
 
-  defp names(:newroute, :flags, {:bits, _kind, names}) do
+  defp names(:newroute, :flags, {:bits, _kind, names, _ordered}) do
     for {name, n} <- names, do: equal(@route_flags[name] || constant("RTM_F", name), n)
   end
 
   defp names(type, field, {:enum, _kind, names, _numbers}),
     do: numbers(prefix(type, field), names)
 
-  defp names(type, field, {:bits, _kind, names}), do: numbers(prefix(type, field), names)
+  defp names(type, field, {:bits, _kind, names, _ordered}),
+    do: numbers(prefix(type, field), names)
+
   defp names(_type, _field, {:nested, %{names: names}}) when names == %{}, do: []
   defp names(type, field, {:nested, %{names: names}}), do: numbers(prefix(type, field), names)
   defp names(_type, _field, _kind), do: []

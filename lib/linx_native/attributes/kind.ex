@@ -9,7 +9,7 @@ defmodule LinxNative.Attributes.Kind do
   @type t ::
           atom
           | {:enum, atom, names :: %{atom => integer}, numbers :: %{integer => atom}}
-          | {:bits, atom, names :: %{atom => integer}}
+          | {:bits, atom, names :: %{atom => integer}, ordered :: [{integer, atom}]}
 
   @ranges %{
     u8: 0..0xFF,
@@ -66,14 +66,18 @@ defmodule LinxNative.Attributes.Kind do
     {:enum, kind, names, Map.new(names, fn {name, number} -> {number, name} end)}
   end
 
-  defp compiled(:bits, kind, names), do: {:bits, kind, names}
+  # A name for no bit would always be set.
+  defp compiled(:bits, kind, names) do
+    ordered = for {name, bits} <- names, bits != 0, do: {bits, name}
+    {:bits, kind, names, Enum.sort(ordered)}
+  end
 
   defp in_range?(kind, number), do: is_integer(number) and number in Map.fetch!(@ranges, kind)
 
   @doc "How many bytes a number, or the names of one, takes."
   @spec size(t) :: 1 | 2 | 4 | 8
   def size({:enum, kind, _names, _numbers}), do: size(kind)
-  def size({:bits, kind, _names}), do: size(kind)
+  def size({:bits, kind, _names, _ordered}), do: size(kind)
   def size(kind) when kind in [:u8, :s8], do: 1
   def size(kind) when kind in [:u16, :s16, :be16], do: 2
   def size(kind) when kind in [:u32, :s32, :be32], do: 4
@@ -107,8 +111,8 @@ defmodule LinxNative.Attributes.Kind do
     with {:ok, number} <- read(kind, bytes), do: {:ok, Map.get(numbers, number, number)}
   end
 
-  def read({:bits, kind, names}, bytes) do
-    with {:ok, number} <- read(kind, bytes), do: {:ok, bits(number, names)}
+  def read({:bits, kind, _names, ordered}, bytes) do
+    with {:ok, number} <- read(kind, bytes), do: {:ok, bits(number, ordered)}
   end
 
   def read(_kind, _bytes), do: :error
@@ -122,15 +126,14 @@ defmodule LinxNative.Attributes.Kind do
 
   defp zeros?(bytes), do: bytes == <<0::size(byte_size(bytes))-unit(8)>>
 
-  # The names in the order of their bits; bits without a name are one number at the end.
-  defp bits(number, names) do
-    set = for {name, bit} <- names, bit != 0, Bitwise.band(number, bit) == bit, do: {bit, name}
+  # The names of the bits that are set; bits without a name are one number at the end.
+  defp bits(0, _ordered), do: []
+  defp bits(number, []), do: [number]
 
-    rest =
-      Enum.reduce(set, number, fn {bit, _name}, left -> Bitwise.band(left, Bitwise.bnot(bit)) end)
-
-    names = for {_bit, name} <- Enum.sort(set), do: name
-    if rest == 0, do: names, else: names ++ [rest]
+  defp bits(number, [{bits, name} | ordered]) do
+    if Bitwise.band(number, bits) == bits,
+      do: [name | bits(number - bits, ordered)],
+      else: bits(number, ordered)
   end
 
   @doc """
@@ -167,16 +170,17 @@ defmodule LinxNative.Attributes.Kind do
     end
   end
 
-  def write({:bits, kind, names}, values) when is_list(values) do
+  def write({:bits, kind, names, _ordered}, values) when is_list(values) do
     case Enum.reject(values, &(is_map_key(names, &1) or (is_integer(&1) and &1 >= 0))) do
       [] -> write(kind, Enum.reduce(values, 0, &Bitwise.bor(Map.get(names, &1, &1), &2)))
       [odd | _] -> no_name(odd, names)
     end
   end
 
-  def write({:bits, kind, _names}, number) when is_integer(number), do: write(kind, number)
+  def write({:bits, kind, _names, _ordered}, number) when is_integer(number),
+    do: write(kind, number)
 
-  def write({:bits, _kind, names}, value) do
+  def write({:bits, _kind, names, _ordered}, value) do
     {:error,
      "cannot hold #{inspect(value)}, only a number or a list of: #{Names.list(Map.keys(names))}"}
   end
