@@ -181,6 +181,12 @@ defmodule LinxNative.Genetlink do
     end
   end
 
+  @doc false
+  # The schema of the messages of nlctrl; those of other families are not known here.
+  @spec schema(Message.t()) :: Attributes.schema()
+  def schema(%Message{type: @nlctrl}), do: @schema
+  def schema(%Message{}), do: %{}
+
   @doc """
   Joins a multicast group of a family, given by its name or as `family/2` returned it.
 

@@ -163,6 +163,22 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
                ~r/:error \(2\), .*\n  the kernel refused the request: no such device \(:enodev, errno 19\)/
     end
 
+    test "standard error is told the command and the attributes of generic netlink" do
+      conn = open!(:generic)
+
+      printed =
+        capture_io(:stderr, fn ->
+          :ok = Conn.trace(conn, true)
+          {:ok, _ethtool} = LinxNative.Genetlink.family(conn, "ethtool")
+          :ok = Conn.trace(conn, false)
+        end)
+
+      assert printed =~ ~r/ to 0: .*:nlctrl \(16\), .*\n  command 3 \[family_name: "ethtool"\]\n/
+
+      assert printed =~
+               ~r/ from 0: .*:nlctrl \(16\), .*\n  command 1 \[family_name: "ethtool", family_id: /
+    end
+
     test "a process that ended gets nothing, and harms nothing" do
       conn = route!(trace: spawn(fn -> :ok end))
       assert {:ok, [_link]} = Conn.request(conn, Links.get("lo"))

@@ -5,7 +5,7 @@ defmodule LinxNative.Conn.Trace do
       {:ok, conn} = LinxNative.Conn.start_link(:route, trace: true)
 
   prints each message to standard error, and on a second line what it says, if that is known here: the outcome of a
-  request, and messages of `LinxNative.Rtnetlink`.
+  request, a message of `LinxNative.Rtnetlink`, the command and attributes of one of generic netlink.
 
       08:15:02.123 #PID<0.150.0> to 0: #LinxNative.Message<:getlink (18), flags: [:request, :ack] (0x5), ...>
         %{family: :unspec, index: 7, ...} []
@@ -22,7 +22,7 @@ defmodule LinxNative.Conn.Trace do
   """
 
   alias LinxNative.Conn.Outcome
-  alias LinxNative.{Error, Message, Rtnetlink}
+  alias LinxNative.{Error, Genetlink, Message, Rtnetlink}
 
   # NLMSG_* of linux/netlink.h
   @error 2
@@ -136,6 +136,17 @@ defmodule LinxNative.Conn.Trace do
       {:ok, decoded} -> ["\n  ", shown(decoded.header), " ", shown(decoded.attributes)]
       {:error, %Error{reason: :unknown_type}} -> []
       {:error, error} -> ["\n  ", Exception.message(error)]
+    end
+  end
+
+  # A family may have a header of its own before the attributes: then these are no attributes.
+  defp meaning(%{protocol: :generic} = message) do
+    case Genetlink.decode(message, Genetlink.schema(message)) do
+      {:ok, %{command: command, attributes: attributes}} ->
+        ["\n  command ", Integer.to_string(command), " ", shown(attributes)]
+
+      {:error, _error} ->
+        []
     end
   end
 
