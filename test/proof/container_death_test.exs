@@ -50,7 +50,7 @@ defmodule LinxNative.ContainerDeathTest do
       file -> {:error, {file, :enoent}}
       :clone in names -> {:error, {:fork, :enomem}}
       # The child that was to do it is killed with the container.
-      :mount in names and :wait4 in names -> {:error, {:mount, 5}}
+      :mount in names and Operations.by_child?(operation) -> {:error, {:mount, 5}}
       true -> operation.answer
     end
   end

@@ -56,6 +56,13 @@ defmodule LinxNative.Test.Departures do
       reason: "Code upgrades and reloads in development."
     },
     %{
+      id: :D9,
+      what:
+        "A call that hangs in a container's file system takes turns with the VM's other file I/O, its caller can be killed, " <>
+          "and then it begins no mount any more; the C code holds a dirty I/O scheduler, and mounts.",
+      reason: "Ten such calls, and the VM reads no file for as long as the container likes."
+    },
+    %{
       id: :D10,
       what:
         "A mount as seen from a PID namespace makes a process there only where the file system takes that of its caller " <>

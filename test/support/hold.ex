@@ -3,7 +3,7 @@ defmodule LinxNative.Test.Hold do
   A VM in which each system call of a call can be held, and let go on or made to fail.
   """
 
-  alias LinxNative.Test.{Await, Folder, Harness, Vm}
+  alias LinxNative.Test.{Await, Folder, Harness, Implementation, Vm}
 
   @patience Await.patience()
 
@@ -11,6 +11,9 @@ defmodule LinxNative.Test.Hold do
   # makes none of these.
   @system_calls ~w(chdir clone fsconfig fsmount fsopen fstat mount move_mount newfstatat open_tree openat
                    openat2 pipe2 pivot_root setns socket umount2 unshare wait4)
+
+  # A thread of ours is in this one while its child makes others.
+  @concurrent %{rust: ["wait4"], c: []}
 
   # It depends on the C library which one it makes.
   @same %{"newfstatat" => "fstat"}
@@ -20,7 +23,7 @@ defmodule LinxNative.Test.Hold do
   """
   def start do
     control = Folder.make!() <> "/control"
-    names = Enum.join(@system_calls, ",")
+    names = Enum.join(system_calls(), ",")
     vm = Vm.start(wrap: [Harness.path(), "hold-call", names, control, "--"])
     {:ok, socket} = :gen_tcp.connect({:local, control}, 0, [:binary, packet: :line])
     # Loads what runs there: to load it later would take system calls.
@@ -35,7 +38,7 @@ defmodule LinxNative.Test.Hold do
   `answer`.
   """
   def begin(%{vm: vm} = hold, {module, function, args}, n \\ 1) do
-    tell(hold, "hold #{Enum.join(@system_calls, ",")}")
+    tell(hold, "hold #{Enum.join(system_calls(), ",")}")
     run = Task.async(fn -> Vm.call(vm, __MODULE__, :call, [module, function, args]) end)
     Enum.reduce(2..n//1, next(hold, run), fn _, held -> continue(held) end)
   end
@@ -102,6 +105,8 @@ defmodule LinxNative.Test.Hold do
       {:DOWN, ^monitor, :process, _, :killed} -> Await.nifs()
     end
   end
+
+  defp system_calls, do: @system_calls -- @concurrent[Implementation.current()]
 
   defp tell(%{socket: socket}, command) do
     :ok = :gen_tcp.send(socket, command <> "\n")

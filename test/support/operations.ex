@@ -60,6 +60,14 @@ defmodule LinxNative.Test.Operations do
   def on_own_thread?(%{name: name}), do: Implementation.current() == :rust and name in @there
 
   @doc """
+  Reports whether a child mounts.
+  """
+  def by_child?(%{steps: steps}) do
+    clones = length(Keyword.get_values(steps, :clone))
+    if Implementation.current() == :rust, do: clones == 2, else: clones == 1
+  end
+
+  @doc """
   Returns the effect of a call whose caller was killed while it was held at its step number `n`.
 
     * `before`, `complete`: the effects before the call, and after one that nothing disturbs.
@@ -184,7 +192,7 @@ defmodule LinxNative.Test.Operations do
   defp steps(which, :bind_there), do: enter(which) ++ steps(which, :bind_here)
   defp steps(which, :pivot_root), do: enter(which) ++ [chdir: :chdir, pivot_root: :pivot_root]
   defp steps(:rust, :tmpfs_as_seen), do: enter_both(:rust) ++ [mount: :mount]
-  defp steps(:c, :tmpfs_as_seen), do: enter_both(:c) ++ child()
+  defp steps(:c, :tmpfs_as_seen), do: enter_both(:c) ++ child(:c)
 
   # Asks the kernel whether procfs takes a PID namespace as an option. If it says no, there is another way.
   defp steps(:rust, :procfs_as_seen) do
@@ -194,11 +202,11 @@ defmodule LinxNative.Test.Operations do
           [fsconfig: :mount, fsconfig: :mount, fsconfig: :mount, fsmount: :mount] ++
           [move_mount: :mount]
       else
-        [openat: :mount, fsopen: @or_by_child, fsconfig: @or_by_child] ++ child()
+        [openat: :mount, fsopen: @or_by_child, fsconfig: @or_by_child] ++ child(:rust)
       end
   end
 
-  defp steps(:rust, :procfs_by_child), do: enter_both(:rust) ++ child()
+  defp steps(:rust, :procfs_by_child), do: enter_both(:rust) ++ child(:rust)
 
   defp steps(:c, name) when name in [:procfs_as_seen, :procfs_by_child],
     do: steps(:c, :tmpfs_as_seen)
@@ -214,6 +222,7 @@ defmodule LinxNative.Test.Operations do
 
   defp enter_both(:c), do: enter(:c) ++ [openat: :open_pidns, setns: :setns_pid, pipe2: :pipe]
 
+  defp child(:rust), do: [clone: :fork, mount: :mount]
   # That it cannot be waited for is no error of the mount.
-  defp child, do: [clone: :fork, mount: :mount, wait4: nil]
+  defp child(:c), do: child(:rust) ++ [wait4: nil]
 end

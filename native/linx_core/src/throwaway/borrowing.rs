@@ -29,12 +29,8 @@ pub(crate) fn run<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result
 /// A thread of this process. No `CLONE_FS`: it has a root, a working directory and a umask of its own from birth, so
 /// that none of the VM's can be moved from it. `CLONE_FILES`: the descriptor it opens is the caller's.
 #[cfg(target_env = "gnu")]
-const THREAD: c_int = libc::CLONE_VM
-    | libc::CLONE_VFORK
-    | libc::CLONE_THREAD
-    | libc::CLONE_SIGHAND
-    | libc::CLONE_FILES
-    | libc::CLONE_SYSVSEM;
+const THREAD: c_int =
+    libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_FILES | libc::CLONE_SYSVSEM;
 
 /// The cheapest thread there is, see [`task`].
 #[cfg(target_env = "gnu")]

@@ -11,9 +11,9 @@ use crate::error::{Errno, check};
 
 pub(super) const STACK: usize = 16 * 1024;
 
-/// A process that shares the memory. The low byte is its exit signal: none, so no SIGCHLD, whatever the VM does with
+/// Of a process that shares the memory. The low byte is its exit signal: none, so no SIGCHLD, whatever the VM does with
 /// that signal. `CLONE_FILES` spares a copy of a table that may have many thousands of entries.
-const CHILD: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
+const CHILD: c_int = libc::CLONE_FILES;
 
 /// An address that no process has, for the kernel to fail at.
 const NOWHERE: usize = usize::MAX;
@@ -43,21 +43,19 @@ impl Throwaway<'_> {
     ///
     /// `f` makes one system call, and none that opens a descriptor: the child shares the table of them, and can be killed
     /// before it closes one. A panic in it goes on in this thread. Returns `None` if the child was killed before it was
-    /// done, as a process of that namespace with the right to may do.
+    /// done, as a process of that namespace with the right to may do; it cannot stop the child.
     ///
     /// # Errors
     /// The errno of `clone(2)`: EAGAIN, ENOMEM (also if the init of the PID namespace is gone).
     pub(crate) fn in_child<T>(&self, f: impl FnOnce() -> T) -> Result<Option<T>, Errno> {
         let mask = task::block_signals()?;
-        let ended = task::call::<STACK, _>(CHILD, 0, || {
-            // If the VM is killed, this goes with it, stopped or not: it has the VM's memory and descriptors.
+        let ended = task::call_supervised::<STACK, _>(CHILD, || {
+            // If the VM is killed, this goes with it, traced or not: it has the VM's memory and descriptors.
             check(set_pdeathsig(Signal::SIGKILL))?;
             Ok(f())
         });
         task::restore_signals(&mask);
-        let ended = ended?;
-        task::reap(ended.id);
-        match ended.returned {
+        match ended?.returned {
             Some(Ok(value)) => value.map(Some),
             Some(Err(panic)) => resume_unwind(panic),
             None => Ok(None),

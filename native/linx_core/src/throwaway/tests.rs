@@ -192,6 +192,41 @@ fn a_child_that_is_killed_returns_nothing_and_is_reaped() {
     assert!(!fs::exists(format!("/proc/{id}")).unwrap());
 }
 
+/// Before it is traced, and after.
+#[test]
+fn a_child_cannot_be_stopped() {
+    for pause in 0..100 {
+        let stopped = on_own_stack(|thread| {
+            thread.in_child(|| {
+                (0..pause * 100).for_each(|_| std::hint::spin_loop());
+                nix::sys::signal::kill(getpid(), nix::sys::signal::SIGSTOP).unwrap();
+                "went on"
+            })
+        });
+        assert_eq!(stopped, Ok(Ok(Some("went on"))));
+    }
+}
+
+#[test]
+fn a_child_is_traced_by_its_thread() {
+    let thread_and_tracer = |thread: &Throwaway<'_>| {
+        let tracer = || {
+            // Soon, but not from the start.
+            loop {
+                match status("TracerPid").parse() {
+                    Ok(0) => std::thread::yield_now(),
+                    tracer => break tracer.unwrap(),
+                }
+            }
+        };
+        let tracer: i32 = thread.in_child(tracer).unwrap().unwrap();
+        (gettid().as_raw(), tracer)
+    };
+    for (thread, tracer) in in_every_way(thread_and_tracer) {
+        assert_eq!(thread, tracer);
+    }
+}
+
 #[test]
 fn a_pending_call_has_a_result_once_its_thread_has_ended() {
     let (go_on, may_go_on) = channel::<()>();
