@@ -9,7 +9,7 @@ defmodule LinxNative.Conn.GrowthTest do
 
   alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Conn.{Filter, Line}
-  alias LinxNative.Test.Links
+  alias LinxNative.Test.{Links, Lives, Repeat}
 
   @moduletag :conn
 
@@ -221,6 +221,50 @@ defmodule LinxNative.Conn.GrowthTest do
       after
         0 -> []
       end
+    end
+  end
+
+  describe "the VM does not grow" do
+    @lives 300
+
+    test "by connections that were made and closed" do
+      container = Container.start([:net])
+      vm = Vm.start()
+
+      for netns <- [:host, pid: container.pid] do
+        life = {Lives, :life, [netns]}
+        before = Vm.call(vm, Repeat, :run, [[life], 20])
+        Vm.call(vm, Repeat, :run, [[life], @lives])
+        # What the VM frees later comes and goes. What it has for a connection is more.
+        grown = fn -> Vm.call(vm, Repeat, :run, [[], 0]) - before end
+        Await.until(div(patience(), 20), fn -> grown.() < 64 * @lives end)
+        assert grown.() < 64 * @lives
+      end
+    end
+
+    test "by the room for the longest datagrams, once they are received" do
+      # One thread that receives.
+      vm = Vm.start(env: %{"ERL_FLAGS" => "+SDio 1"})
+      answer = &Vm.eval(vm, asking(), options: &1)
+      assert answer.([]) == :ok
+      before = data_size(vm)
+      assert answer.(datagram: 16 * 1024 * 1024) == :ok
+      assert answer.([]) == :ok
+      assert data_size(vm) - before < 8 * 1024
+    end
+
+    defp asking do
+      quote do
+        {:ok, conn} = LinxNative.Conn.start_link(:route, var!(options))
+        {:ok, [_ | _]} = LinxNative.Conn.request(conn, LinxNative.Test.Links.dump())
+        LinxNative.Conn.close(conn)
+      end
+    end
+
+    # In KiB: what is mapped, whether it was written to or not.
+    defp data_size(%{os_pid: pid}) do
+      [_, size] = Regex.run(~r/^VmData:\s*(\d+) kB$/m, File.read!("/proc/#{pid}/status"))
+      String.to_integer(size)
     end
   end
 end
