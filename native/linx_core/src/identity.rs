@@ -51,7 +51,7 @@ pub fn of_file_descriptor(fd: RawFd) -> Result<(u64, u64), Errno> {
 }
 
 fn of_namespace(file: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
-    if !syscall::is_network_namespace(file) {
+    if syscall::namespace_type(file) != Some(libc::CLONE_NEWNET) {
         return Err(Errno::from_raw(libc::EINVAL));
     }
     let stat = check(fstat(file))?;

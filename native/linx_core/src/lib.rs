@@ -8,6 +8,7 @@
 //! * [`connection`]: such a socket with an owner, and what is done with it.
 //! * [`identity`]: which network namespace a socket is in.
 //! * [`mount`]: `mount(2)`, `umount2(2)` and `pivot_root(2)` in another mount namespace.
+//! * [`mounting`]: mounts by descriptor, with all that newer kernels offer.
 //!
 //! Every call that enters a namespace does so on a thread that exists for that call alone and never returns from the
 //! namespace; see `throwaway`.
@@ -25,6 +26,7 @@ pub mod connection;
 mod error;
 pub mod identity;
 pub mod mount;
+pub mod mounting;
 mod namespace;
 pub mod netlink;
 #[cfg(feature = "probe")]

@@ -16,6 +16,7 @@ mod child;
 mod join;
 mod owning;
 mod task;
+mod user_namespace;
 
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -74,6 +75,24 @@ impl<'a> Throwaway<'a> {
     #[allow(clippy::disallowed_methods, reason = "it is this thread's own")]
     pub(crate) fn change_directory(&self, path: &CStr) -> Result<(), Errno> {
         check(nix::unistd::chdir(path))
+    }
+
+    /// Makes a directory the working directory of this thread alone, after [`unshare_fs`](Self::unshare_fs): `fchdir(2)`.
+    #[allow(clippy::disallowed_methods, reason = "it is this thread's own")]
+    pub(crate) fn change_directory_to(&self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+        check(nix::unistd::fchdir(directory))
+    }
+
+    /// Agrees with the caller that it gets the result, if it is not gone: [`Pending::give_up`] does not give the call up
+    /// from here on.
+    ///
+    /// # Errors
+    /// ECANCELED: the caller is gone, so what this thread did has to be undone.
+    pub(crate) fn hand_over(&self) -> Result<(), Errno> {
+        match self.caller {
+            Some(caller) if !caller.serve() => Err(Errno::from_raw(libc::ECANCELED)),
+            _ => Ok(()),
+        }
     }
 
     /// Returns an error if the caller is gone: a call that nobody waits for changes nothing any more.

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
@@ -35,12 +35,35 @@ struct Shared<T> {
 /// Who waits for a thread.
 #[derive(Default)]
 pub(super) struct Caller {
-    gone: AtomicBool,
+    /// [`WAITS`], then one of the others, for good.
+    state: AtomicU8,
 }
+
+const WAITS: u8 = 0;
+/// The caller was first: it never sees the result.
+const GONE: u8 = 1;
+/// The thread was first: the caller, if it is alive, gets the result.
+const SERVED: u8 = 2;
 
 impl Caller {
     pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) == GONE
+    }
+
+    /// Returns whether `state` is the state from here on, be it since now or since before.
+    fn settle(&self, state: u8) -> bool {
+        let settled =
+            self.state
+                .compare_exchange(WAITS, state, Ordering::AcqRel, Ordering::Acquire);
+        settled.is_ok() || settled == Err(state)
+    }
+
+    pub(super) fn serve(&self) -> bool {
+        self.settle(SERVED)
+    }
+
+    fn leave(&self) -> bool {
+        self.settle(GONE)
     }
 }
 
@@ -100,11 +123,20 @@ impl<T> Pending<T> {
         let result = result.take()?;
         Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
+
+    /// Gives the call up, unless its thread has handed its result over, see
+    /// [`Throwaway::hand_over`](super::Throwaway::hand_over). Returns the result then.
+    pub fn give_up(self) -> Option<T> {
+        if self.shared.caller.leave() {
+            return None;
+        }
+        self.join()
+    }
 }
 
 impl<T> Drop for Pending<T> {
     fn drop(&mut self) {
-        self.shared.caller.gone.store(true, Ordering::Release);
+        self.shared.caller.leave();
     }
 }
 

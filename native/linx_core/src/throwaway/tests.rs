@@ -258,6 +258,46 @@ fn a_call_is_wanted_until_its_caller_drops_it() {
     assert_eq!(told.recv().unwrap(), Err(Errno::from_raw(libc::ECANCELED)));
 }
 
+#[test]
+fn a_call_is_given_up_or_handed_over_but_never_both() {
+    let (tell, told) = channel();
+    let (go_on, may_go_on) = channel::<()>();
+    let late = spawn(move |thread| {
+        may_go_on.recv().unwrap();
+        tell.send(thread.hand_over()).unwrap();
+    });
+    assert_eq!(late.unwrap().give_up(), None);
+    go_on.send(()).unwrap();
+    assert_eq!(told.recv().unwrap(), Err(Errno::from_raw(libc::ECANCELED)));
+
+    let (tell, told) = channel();
+    let early = spawn(move |thread| {
+        tell.send(thread.hand_over()).unwrap();
+        "result"
+    });
+    assert_eq!(told.recv().unwrap(), Ok(()));
+    assert_eq!(early.unwrap().give_up(), Some("result"));
+}
+
+#[test]
+fn a_user_namespace_has_the_maps_it_was_made_with() {
+    let namespace = spawn(|thread| thread.make_user_namespace(b"0 100000 5", b"7 9 1"));
+    let namespace = namespace.unwrap().join().unwrap().unwrap();
+    let own = fs::read_link("/proc/self/ns/user").unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&namespace);
+    assert_ne!(
+        fs::read_link(format!("/proc/self/fd/{number}")).unwrap(),
+        own
+    );
+    assert_eq!(fs::read_link("/proc/thread-self/ns/user").unwrap(), own);
+
+    let refused = spawn(|thread| thread.make_user_namespace(b"0 0", b"0 0 1").map(drop));
+    assert_eq!(
+        refused.unwrap().join(),
+        Some(Err(Errno::from_raw(libc::EINVAL)))
+    );
+}
+
 /// How many bytes of the stack below this frame `f` writes to, of `size` that are looked at.
 fn depth(size: usize, f: impl FnOnce()) -> usize {
     const MARK: u8 = 0xa5;

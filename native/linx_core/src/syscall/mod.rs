@@ -12,6 +12,10 @@ use nix::sys::socket::SockFlag;
 
 use crate::error::Errno;
 
+mod mounts;
+
+pub(crate) use mounts::{MountAttributes, mount_setattr, open_tree_of, pidfd_namespace};
+
 /// Numbers of `linux/mount.h` that `libc` does not have for Linux; the same on every architecture.
 mod uapi {
     use std::ffi::c_uint;
@@ -134,12 +138,34 @@ impl FsContext {
         }
     }
 
-    /// Makes the file system and gives a detached mount of it with these `MOUNT_ATTR_` flags: `fsmount(2)`.
+    /// Makes the file system and gives a detached mount of it with these `MOUNT_ATTR_` flags.
     pub(crate) fn mount(self, attributes: c_uint) -> Result<OwnedFd, Errno> {
-        self.config(uapi::FSCONFIG_CMD_CREATE, None, None, 0)?;
+        self.create()?;
+        self.fsmount(attributes)
+    }
+
+    /// Makes the file system: `FSCONFIG_CMD_CREATE`.
+    pub(crate) fn create(&self) -> Result<(), Errno> {
+        self.config(uapi::FSCONFIG_CMD_CREATE, None, None, 0)
+    }
+
+    /// A detached mount of the file system that was made, with these `MOUNT_ATTR_` flags: `fsmount(2)`.
+    pub(crate) fn fsmount(&self, attributes: c_uint) -> Result<OwnedFd, Errno> {
         let (context, flags) = (self.0.as_raw_fd(), uapi::FSMOUNT_CLOEXEC);
         // SAFETY: an open descriptor and two integers.
         owned(unsafe { libc::syscall(libc::SYS_fsmount, context, flags, attributes) })
+    }
+
+    /// Takes what the kernel has to say about the last failure, oldest first, each as `e tmpfs: Unknown parameter 'x'`.
+    pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        let mut buffer = [0; 1024];
+        // One a read. ENODATA: no more.
+        while let Ok(length) = nix::unistd::read(&self.0, &mut buffer) {
+            let message = buffer.get(..length).unwrap_or_default();
+            messages.push(message.trim_ascii_end().to_vec());
+        }
+        messages
     }
 
     fn config(
@@ -159,12 +185,14 @@ impl FsContext {
     }
 }
 
-/// Whether it is the file of a network namespace: `ioctl(NS_GET_NSTYPE)`, since Linux 4.11.
-pub(crate) fn is_network_namespace(file: BorrowedFd<'_>) -> bool {
+/// The kind of namespace that a file is of, as `CLONE_NEWNET`: `ioctl(NS_GET_NSTYPE)`, since Linux 4.11. `None` for any
+/// other file.
+pub(crate) fn namespace_type(file: BorrowedFd<'_>) -> Option<c_int> {
     /// Of `linux/nsfs.h`.
     const NS_GET_NSTYPE: libc::Ioctl = libc::_IO(0xb7, 0x3);
     // SAFETY: an open descriptor, and a request without an argument, whose number no other file takes.
-    (unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) }) == libc::CLONE_NEWNET
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    (kind > 0).then_some(kind)
 }
 
 /// Whether a descriptor is of a directory, so far as the kernel knows without asking the file system: `statx(2)`. That may

@@ -1,0 +1,111 @@
+//! What can go wrong: a stage, the errno, and what else is known.
+
+use std::ffi::{CStr, CString};
+use std::fmt;
+
+use crate::error::Errno;
+
+/// The step of a call that failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// The thread could not be made: `pthread_create(3)`.
+    Thread,
+    /// The thread could not be given a working directory of its own: `unshare(2)`.
+    Unshare,
+    /// A namespace file could not be opened, or is not of the right kind.
+    Open(Place),
+    /// A namespace could not be entered: `setns(2)`.
+    Enter(Place),
+    /// The source could not be resolved: `openat2(2)`.
+    Source,
+    /// The source could not be copied: `open_tree(2)`.
+    Clone,
+    /// There is no such file system: `fsopen(2)`.
+    FileSystem,
+    /// An option of the file system was refused: `fsconfig(2)`.
+    Option(CString),
+    /// A layer of an overlay could not be resolved: `openat2(2)`.
+    Layer,
+    /// The file system could not be made: `FSCONFIG_CMD_CREATE`, `fsmount(2)`, or the `mount(2)` of a child.
+    Superblock,
+    /// A child in the PID namespace could not be made: `clone(2)`.
+    Fork,
+    /// The user namespace of an id map could not be made: `clone(2)`, or a write to its maps.
+    UserNamespace,
+    /// The id map was refused: `mount_setattr(2)`.
+    IdMap,
+    /// Attributes or the propagation were refused: `mount_setattr(2)`.
+    Attributes,
+    /// The target could not be resolved: `openat2(2)`.
+    Target,
+    /// The target could not be made: `mkdirat(2)`, `mknodat(2)`.
+    Create,
+    /// The mount could not be put onto the target: `move_mount(2)`.
+    Attach,
+    /// `umount2(2)`.
+    Umount,
+    /// The new root could not be resolved: `openat2(2)`.
+    NewRoot,
+    /// The place of the old root could not be resolved: `openat2(2)`.
+    PutOld,
+    /// `pivot_root(2)`.
+    PivotRoot,
+}
+
+/// The argument that a namespace was given by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Where the source is looked up.
+    From,
+    /// Where the target is looked up.
+    In,
+    /// The PID namespace that a procfs shows.
+    PidNamespace,
+    /// The user namespace that an id map is taken from.
+    IdMap,
+}
+
+/// A stage, the errno of what failed in it, and what else is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Error {
+    /// The step that failed.
+    pub stage: Stage,
+    /// Why it failed.
+    pub errno: Errno,
+    /// The path that the step was about.
+    pub path: Option<CString>,
+    /// The kernel's own words, oldest first, each as `e tmpfs: Unknown parameter 'sise'`.
+    pub words: Vec<Vec<u8>>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {:?}", self.stage, self.errno)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Says at which stage a system call failed, and with which path.
+pub(super) trait At<T> {
+    fn at(self, stage: Stage) -> Result<T, Error>;
+    fn at_path(self, stage: Stage, path: &CStr) -> Result<T, Error>;
+}
+
+impl<T> At<T> for Result<T, Errno> {
+    fn at(self, stage: Stage) -> Result<T, Error> {
+        self.map_err(|errno| Error {
+            stage,
+            errno,
+            path: None,
+            words: Vec::new(),
+        })
+    }
+
+    fn at_path(self, stage: Stage, path: &CStr) -> Result<T, Error> {
+        self.at(stage).map_err(|error| Error {
+            path: Some(path.to_owned()),
+            ..error
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! A new file system: `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, and what the kernel has to say.
+
+use std::ffi::{CStr, CString, c_uint};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::CloneFlags;
+
+use super::error::{At, Error, Place, Stage};
+use super::namespace::Descriptors;
+use super::resolve::{Path, Root};
+use crate::c_string::c_string;
+use crate::error::{Errno, check};
+use crate::syscall::{FsContext, Parameter};
+use crate::throwaway::Throwaway;
+
+/// A file system to be made.
+#[derive(Debug)]
+pub struct FileSystem {
+    /// Its type, for example `c"tmpfs"`.
+    pub kind: CString,
+    /// Its options, in their order.
+    pub options: Vec<(CString, Value)>,
+    /// The layers, in their order, if it is an overlay.
+    pub layers: Vec<Layer>,
+}
+
+/// The value of an option.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// None: the option is there or not.
+    Flag,
+    /// A text of at most 255 bytes.
+    Text(CString),
+}
+
+/// A directory of an overlay.
+#[derive(Debug)]
+pub struct Layer {
+    /// What it is: `lowerdir+`, `upperdir`, `workdir`.
+    pub key: CString,
+    /// Where it is, in the namespace of the source.
+    pub at: Path,
+}
+
+/// A layer that was found.
+struct Directory {
+    key: CString,
+    path: CString,
+    file: OwnedFd,
+}
+
+impl FileSystem {
+    /// Makes it and returns a detached mount of it.
+    ///
+    /// * `pid_namespace`: the one that a procfs shows.
+    /// * `attributes`: `MOUNT_ATTR_` flags.
+    ///
+    /// # Errors
+    /// [`Unmountable`].
+    pub(super) fn make(
+        &self,
+        thread: &Throwaway<'_>,
+        descriptors: &Descriptors,
+        pid_namespace: Option<&OwnedFd>,
+        attributes: u64,
+    ) -> Result<OwnedFd, Unmountable> {
+        let directories = self.find_layers()?;
+        let context = self.configure(pid_namespace)?;
+        let context = match add(&context, &directories) {
+            Ok(()) => context,
+            // The kernel takes no descriptors, so their names.
+            Err(Refused::Descriptor) => {
+                let context = self.configure(pid_namespace)?;
+                descriptors.enter(thread).at(Stage::Layer)?;
+                add_by_name(&context, &directories)?;
+                context
+            }
+            Err(Refused::Option(error)) => return Err(error.into()),
+        };
+        thread.check_wanted().at(Stage::Superblock)?;
+        let attributes = c_uint::try_from(attributes).unwrap_or(c_uint::MAX);
+        let mount = context
+            .create()
+            .and_then(|()| context.fsmount(attributes))
+            .at(Stage::Superblock)
+            .map_err(|error| with_words(error, &context))?;
+        Ok(mount)
+    }
+
+    fn find_layers(&self) -> Result<Vec<Directory>, Error> {
+        if self.layers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let root = Root::open().at(Stage::Layer)?;
+        let find = |layer: &Layer| {
+            let Path { path, follow } = &layer.at;
+            Ok(Directory {
+                key: layer.key.clone(),
+                path: path.clone(),
+                file: root.find(path, *follow).at_path(Stage::Layer, path)?,
+            })
+        };
+        self.layers.iter().map(find).collect()
+    }
+
+    /// A context with all that is not a layer.
+    fn configure(&self, pid_namespace: Option<&OwnedFd>) -> Result<FsContext, Unmountable> {
+        let context = FsContext::open(&self.kind).at(Stage::FileSystem)?;
+        if let Some(namespace) = pid_namespace {
+            let parameter = Parameter::Fd(c"pidns", namespace.as_fd());
+            match context.set(&parameter) {
+                Err(errno) if errno.raw() == libc::EINVAL => {
+                    return Err(Unmountable::NoPidns(errno));
+                }
+                done => done.at(Stage::Open(Place::PidNamespace))?,
+            }
+        }
+        for (key, value) in &self.options {
+            let parameter = match value {
+                Value::Flag => Parameter::Flag(key),
+                Value::Text(text) => Parameter::Text(key, text),
+            };
+            set(&context, key, &parameter)?;
+        }
+        Ok(context)
+    }
+}
+
+/// Why there is no mount.
+pub(super) enum Unmountable {
+    /// Procfs has no option `pidns` before Linux 6.17.
+    NoPidns(Errno),
+    Failed(Error),
+}
+
+impl From<Error> for Unmountable {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+enum Refused {
+    /// The kernel takes no descriptor for this option.
+    Descriptor,
+    Option(Error),
+}
+
+/// Gives the layers to an overlay by descriptor: since Linux 6.13.
+fn add(context: &FsContext, directories: &[Directory]) -> Result<(), Refused> {
+    for Directory { key, path, file } in directories {
+        let parameter = Parameter::Fd(key, file.as_fd());
+        match context.set(&parameter) {
+            Ok(()) => {}
+            Err(errno) if errno.raw() == libc::EINVAL => return Err(Refused::Descriptor),
+            Err(errno) => {
+                let error = Err::<(), _>(errno).at_path(Stage::Layer, path);
+                return error.map_err(|error| Refused::Option(with_words(error, context)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the layers to an overlay by the names that their descriptors have in the working directory.
+fn add_by_name(context: &FsContext, directories: &[Directory]) -> Result<(), Error> {
+    let (lower, others): (Vec<_>, Vec<_>) = directories
+        .iter()
+        .partition(|directory| directory.key.as_c_str() == c"lowerdir+");
+    let numbers: Vec<_> = lower
+        .iter()
+        .map(|directory| directory.file.as_raw_fd().to_string())
+        .collect();
+    if !numbers.is_empty() {
+        // Before Linux 6.5 there is this form alone.
+        let text = c_string(numbers.join(":").as_bytes()).map_err(Errno::from);
+        let text = text.at(Stage::Layer)?;
+        set(context, c"lowerdir", &Parameter::Text(c"lowerdir", &text))?;
+    }
+    for Directory { key, file, .. } in others {
+        let text = c_string(file.as_raw_fd().to_string().as_bytes()).map_err(Errno::from);
+        let text = text.at(Stage::Layer)?;
+        set(context, key, &Parameter::Text(key, &text))?;
+    }
+    Ok(())
+}
+
+fn set(context: &FsContext, key: &CStr, parameter: &Parameter<'_>) -> Result<(), Error> {
+    context
+        .set(parameter)
+        .at(Stage::Option(key.to_owned()))
+        .map_err(|error| with_words(error, context))
+}
+
+fn with_words(error: Error, context: &FsContext) -> Error {
+    Error {
+        words: context.messages(),
+        ..error
+    }
+}
+
+/// A procfs as seen from a PID namespace, on the working directory of the thread: the way before Linux 6.17.
+///
+/// The kernel then takes the PID namespace of the process that mounts, so a child in it does.
+pub(super) fn mount_in_child(
+    thread: &Throwaway<'_>,
+    file_system: &FileSystem,
+    pid_namespace: &OwnedFd,
+    attributes: u64,
+) -> Result<(), Error> {
+    let data = data(&file_system.options).at(Stage::Superblock)?;
+    thread
+        .enter(pid_namespace.as_fd(), CloneFlags::CLONE_NEWPID)
+        .at(Stage::Enter(Place::PidNamespace))?;
+    let flags = MsFlags::from_bits_retain(mount_flags(attributes));
+    let kind = file_system.kind.as_c_str();
+    thread.check_wanted().at(Stage::Superblock)?;
+    thread
+        .in_child(|| {
+            let mounted = mount(Some(kind), c".", Some(kind), flags, Some(data.as_c_str()));
+            check(mounted)
+        })
+        .at(Stage::Fork)?
+        .unwrap_or(Err(Errno::from_raw(libc::EIO)))
+        .at(Stage::Superblock)
+}
+
+/// The options as `mount(2)` takes them.
+fn data(options: &[(CString, Value)]) -> Result<CString, Errno> {
+    let text = |(key, value): &(CString, Value)| match value {
+        Value::Flag => key.to_bytes().to_vec(),
+        Value::Text(text) => [key.to_bytes(), b"=", text.to_bytes()].concat(),
+    };
+    let parts: Vec<Vec<u8>> = options.iter().map(text).collect();
+    Ok(c_string(&parts.join(&b','))?)
+}
+
+/// The flags of `mount(2)` that the `MOUNT_ATTR_` ones stand for.
+fn mount_flags(attributes: u64) -> libc::c_ulong {
+    [
+        (0x01, libc::MS_RDONLY),
+        (0x02, libc::MS_NOSUID),
+        (0x04, libc::MS_NODEV),
+        (0x08, libc::MS_NOEXEC),
+        (0x10, libc::MS_NOATIME),
+        (0x20, libc::MS_STRICTATIME),
+        (0x80, libc::MS_NODIRATIME),
+        (0x20_0000, libc::MS_NOSYMFOLLOW),
+    ]
+    .into_iter()
+    .filter(|&(attribute, _)| attributes & attribute != 0)
+    .fold(0, |flags, (_, flag)| flags | flag)
+}

@@ -1,0 +1,244 @@
+//! Mounts by descriptor: the newer mount API, across namespaces.
+//!
+//! Each call runs on a thread of its own and resolves each path once. Its caller gets a [`Pending`], and waits as long as
+//! it likes: a call that is given up leaves nothing mounted and no file that it made.
+
+mod error;
+mod file_system;
+mod namespace;
+mod resolve;
+mod target;
+mod tree;
+mod unmount;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::error::Errno;
+use crate::syscall::{is_directory, move_mount, open_tree_of};
+use crate::throwaway::{self, Pending, Throwaway};
+
+pub use error::{Error, Place, Stage};
+pub use file_system::{FileSystem, Layer, Value};
+pub use namespace::Namespace;
+pub use resolve::Path;
+pub use target::{Kind, Target};
+pub use tree::{Changes, IdMap};
+pub use unmount::{pivot_root, umount};
+
+use error::At;
+use file_system::Unmountable;
+use namespace::{Descriptors, Route};
+use resolve::Root;
+use target::Found;
+
+/// A call that goes on on a thread.
+pub type Call = Pending<Result<(), Error>>;
+
+/// What is done to a detached mount before anybody sees it.
+#[derive(Debug, Default)]
+pub struct Finish {
+    /// Attributes and propagation.
+    pub changes: Changes,
+    /// Which ids are shown as which.
+    pub id_map: Option<IdMap>,
+}
+
+/// Mounts a new file system.
+///
+/// * `file_system`: what to mount.
+/// * `from`: the mount namespace in which a device and the layers of an overlay are looked up.
+/// * `pid_namespace`: the one that a procfs shows. `None`: that of the VM.
+/// * `finish`: attributes, propagation, id map.
+/// * `target`: where to put it.
+///
+/// # Errors
+/// [`Stage::Thread`]; the call itself any other but those of [`bind`]'s source, [`umount`] and [`pivot_root`].
+pub fn mount(
+    file_system: FileSystem,
+    from: Namespace,
+    pid_namespace: Option<Namespace>,
+    finish: Finish,
+    target: Target,
+) -> Result<Call, Error> {
+    throwaway::spawn(move |thread| {
+        let (mut route, descriptors) = prepare(thread, from, target.namespace)?;
+        let open = |namespace: Namespace| namespace.file(libc::CLONE_NEWPID, Place::PidNamespace);
+        let pid_namespace = pid_namespace.map(open).transpose()?;
+        let id_map = finish.id_map.map(|map| map.open(thread)).transpose()?;
+        let Changes { set, .. } = finish.changes;
+        route.enter_source(thread)?;
+        let made = file_system.make(thread, &descriptors, pid_namespace.as_ref(), set);
+        let by_child = match (made, &pid_namespace) {
+            (Ok(tree), _) => {
+                // New, so it has no flags to clear, and is private.
+                let changes = Changes {
+                    propagation: finish.changes.propagation,
+                    ..Changes::default()
+                };
+                changes.apply(tree.as_fd(), false).at(Stage::Attributes)?;
+                if let Some(map) = &id_map {
+                    tree::map_ids(tree.as_fd(), false, map)?;
+                }
+                route.enter_target(thread)?;
+                return attach(thread, &descriptors, &tree, &target.at, target.create);
+            }
+            (Err(Unmountable::Failed(error)), _) => return Err(error),
+            (Err(Unmountable::NoPidns(_)), Some(namespace)) => namespace,
+            (Err(Unmountable::NoPidns(errno)), None) => {
+                return Err(errno).at(Stage::Open(Place::PidNamespace));
+            }
+        };
+        route.enter_target(thread)?;
+        let root = Root::open().at(Stage::Target)?;
+        let found = Found::find_or_create(thread, &root, &target.at, target.create, Stage::Target)?;
+        thread
+            .change_directory_to(found.file.as_fd())
+            .at_path(Stage::Target, &target.at.path)?;
+        file_system::mount_in_child(thread, &file_system, by_child, set)?;
+        if let Err(gone) = thread.hand_over() {
+            unmount::detach_working_directory();
+            return Err(gone).at(Stage::Attach);
+        }
+        found.keep();
+        Ok(())
+    })
+    .at(Stage::Thread)
+}
+
+/// Mounts what is at a path at another one: the tree there is copied, changed, and attached.
+///
+/// * `from`, `source`: where it is looked up. A directory, or a file.
+/// * `recursive`: with all that is mounted below it, which is changed too.
+/// * `finish`, `target`: see [`mount`].
+///
+/// # Errors
+/// [`Stage::Thread`]; the call itself those of namespaces, source, [`Finish`] and target.
+pub fn bind(
+    from: Namespace,
+    source: Path,
+    recursive: bool,
+    finish: Finish,
+    target: Target,
+) -> Result<Call, Error> {
+    throwaway::spawn(move |thread| {
+        let (mut route, descriptors) = prepare(thread, from, target.namespace)?;
+        let id_map = finish.id_map.map(|map| map.open(thread)).transpose()?;
+        route.enter_source(thread)?;
+        let tree = {
+            let root = Root::open().at(Stage::Source)?;
+            let file = root
+                .find(&source.path, source.follow)
+                .at_path(Stage::Source, &source.path)?;
+            open_tree_of(file.as_fd(), recursive).at_path(Stage::Clone, &source.path)?
+        };
+        finish
+            .changes
+            .apply(tree.as_fd(), recursive)
+            .at_path(Stage::Attributes, &source.path)?;
+        if let Some(map) = &id_map {
+            tree::map_ids(tree.as_fd(), recursive, map)?;
+        }
+        route.enter_target(thread)?;
+        attach(thread, &descriptors, &tree, &target.at, target.create)
+    })
+    .at(Stage::Thread)
+}
+
+/// Changes attributes and propagation of what is mounted at a path.
+///
+/// * `namespace`, `target`: where it is.
+/// * `recursive`: with all that is mounted below it. All of them change, or none.
+///
+/// # Errors
+/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::Target`]; [`Stage::Attributes`], with EINVAL if nothing
+/// is mounted at that very path.
+pub fn set(
+    namespace: Namespace,
+    target: Path,
+    recursive: bool,
+    changes: Changes,
+) -> Result<Call, Error> {
+    throwaway::spawn(move |thread| {
+        enter(thread, namespace)?;
+        let root = Root::open().at(Stage::Target)?;
+        let found = root.find(&target.path, target.follow);
+        let found = found.at_path(Stage::Target, &target.path)?;
+        thread.check_wanted().at(Stage::Attributes)?;
+        changes
+            .apply(found.as_fd(), recursive)
+            .at_path(Stage::Attributes, &target.path)
+    })
+    .at(Stage::Thread)
+}
+
+/// Moves what is mounted at a path, with all that is mounted below it, to another one of the same namespace.
+///
+/// # Errors
+/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::Source`]; [`Stage::Target`], [`Stage::Create`];
+/// [`Stage::Attach`], with EINVAL if nothing is mounted at `source`, or if the mount it is on is shared.
+pub fn move_to(source: Path, target: Target) -> Result<Call, Error> {
+    throwaway::spawn(move |thread| {
+        enter(thread, target.namespace)?;
+        let root = Root::open().at(Stage::Source)?;
+        let tree = root
+            .find(&source.path, source.follow)
+            .at_path(Stage::Source, &source.path)?;
+        let (at, create) = (target.at, target.create);
+        let found = Found::find_or_create(thread, &root, &at, create, Stage::Target)?;
+        thread.check_wanted().at(Stage::Attach)?;
+        put(&tree, &found, &at)?;
+        found.keep();
+        Ok(())
+    })
+    .at(Stage::Thread)
+}
+
+/// Gives the thread a working directory of its own, and opens the mount namespaces and the folder of descriptors.
+fn prepare(
+    thread: &Throwaway<'_>,
+    from: Namespace,
+    to: Namespace,
+) -> Result<(Route, Descriptors), Error> {
+    thread.unshare_fs().at(Stage::Unshare)?;
+    let descriptors = Descriptors::open().at(Stage::Unshare)?;
+    Ok((Route::between(from, to)?, descriptors))
+}
+
+/// Moves the thread into a mount namespace.
+fn enter(thread: &Throwaway<'_>, namespace: Namespace) -> Result<(), Error> {
+    thread.unshare_fs().at(Stage::Unshare)?;
+    Route::to(namespace)?.enter_target(thread)
+}
+
+/// Attaches a detached tree, and detaches it again if the caller had gone meanwhile.
+fn attach(
+    thread: &Throwaway<'_>,
+    descriptors: &Descriptors,
+    tree: &OwnedFd,
+    at: &Path,
+    create: Option<Kind>,
+) -> Result<(), Error> {
+    let root = Root::open().at(Stage::Target)?;
+    let found = Found::find_or_create(thread, &root, at, create, Stage::Target)?;
+    thread.check_wanted().at(Stage::Attach)?;
+    put(tree, &found, at)?;
+    if let Err(gone) = thread.hand_over() {
+        unmount::detach(thread, descriptors, tree.as_fd()).at(Stage::Umount)?;
+        return Err(gone).at(Stage::Attach);
+    }
+    found.keep();
+    Ok(())
+}
+
+/// Puts a tree onto a target, by descriptor. There is no other way to try if that fails.
+fn put(tree: &OwnedFd, found: &Found, at: &Path) -> Result<(), Error> {
+    let (tree, target) = (tree.as_fd(), found.file.as_fd());
+    let moved = move_mount(tree, target).map_err(|errno| match errno.raw() {
+        // A directory goes onto a directory and a file onto a file. `move_mount(2)` answers EINVAL else, as for much.
+        libc::EINVAL if is_directory(tree) != is_directory(target) => {
+            Errno::from_raw(libc::ENOTDIR)
+        }
+        _ => errno,
+    });
+    moved.at_path(Stage::Attach, &at.path)
+}

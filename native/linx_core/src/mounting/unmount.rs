@@ -1,0 +1,108 @@
+//! What takes mounts away: `umount2(2)` and `pivot_root(2)`, neither of which takes descriptors.
+
+use std::ffi::{CStr, CString, c_int};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use nix::mount::{MntFlags, umount2};
+
+use super::error::{At, Error, Stage};
+use super::namespace::{Descriptors, Namespace};
+use super::resolve::{Path, Root, split};
+use super::target::{Found, Target};
+use super::{Call, enter, prepare};
+use crate::c_string::c_string;
+use crate::error::{Errno, check};
+use crate::throwaway::{self, Throwaway};
+
+/// Unmounts what is at a path.
+///
+/// * `namespace`, `target`: where it is.
+/// * `flags`: `MNT_DETACH`, `MNT_FORCE`.
+///
+/// # Errors
+/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::Target`]; [`Stage::Umount`], with EINVAL if nothing is
+/// mounted at that very path.
+pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, Error> {
+    throwaway::spawn(move |thread| {
+        let Path { path, follow } = &target;
+        if flags & libc::MNT_DETACH == 0 {
+            enter(thread, namespace)?;
+            let (directory, name) = split(path).at_path(Stage::Umount, path)?;
+            let root = Root::open().at(Stage::Target)?;
+            let directory = root
+                .find(&directory, *follow)
+                .at_path(Stage::Target, path)?;
+            thread
+                .change_directory_to(directory.as_fd())
+                .at_path(Stage::Target, path)?;
+            thread.check_wanted().at(Stage::Umount)?;
+            return unmount(&name, flags | libc::UMOUNT_NOFOLLOW).at_path(Stage::Umount, path);
+        }
+        let (mut route, descriptors) = prepare(thread, Namespace::Host, namespace)?;
+        route.enter_target(thread)?;
+        let root = Root::open().at(Stage::Target)?;
+        let found = root.find(path, *follow).at_path(Stage::Target, path)?;
+        thread.check_wanted().at(Stage::Umount)?;
+        descriptors.enter(thread).at(Stage::Umount)?;
+        unmount(&name_of(found.as_fd())?, flags).at_path(Stage::Umount, path)
+    })
+    .at(Stage::Thread)
+}
+
+/// Makes what is mounted at `new_root` the root of a mount namespace, and puts the old root at `put_old`.
+///
+/// * `new_root`: a mount point.
+/// * `put_old`: at or below `new_root`, as seen before the change.
+///
+/// # Errors
+/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::NewRoot`]; [`Stage::PutOld`], [`Stage::Create`];
+/// [`Stage::PivotRoot`].
+pub fn pivot_root(new_root: Path, put_old: Target) -> Result<Call, Error> {
+    throwaway::spawn(move |thread| {
+        let (mut route, descriptors) = prepare(thread, Namespace::Host, put_old.namespace)?;
+        route.enter_target(thread)?;
+        let root = Root::open().at(Stage::NewRoot)?;
+        let new = root
+            .find(&new_root.path, new_root.follow)
+            .at_path(Stage::NewRoot, &new_root.path)?;
+        let (at, create) = (put_old.at, put_old.create);
+        let old = Found::find_or_create(thread, &root, &at, create, Stage::PutOld)?;
+        thread.check_wanted().at(Stage::PivotRoot)?;
+        descriptors.enter(thread).at(Stage::PivotRoot)?;
+        let (new, put) = (name_of(new.as_fd())?, name_of(old.file.as_fd())?);
+        check(nix::unistd::pivot_root(new.as_c_str(), put.as_c_str()))
+            .at_path(Stage::PivotRoot, &new_root.path)?;
+        old.keep();
+        Ok(())
+    })
+    .at(Stage::Thread)
+}
+
+/// Detaches the mount that a descriptor is of.
+pub(super) fn detach(
+    thread: &Throwaway<'_>,
+    descriptors: &Descriptors,
+    mount: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    descriptors.enter(thread)?;
+    unmount(&number(mount)?, libc::MNT_DETACH)
+}
+
+/// Detaches what was mounted last on the working directory.
+pub(super) fn detach_working_directory() {
+    // Whatever it answers, the caller is gone.
+    let _ = unmount(c".", libc::MNT_DETACH);
+}
+
+fn unmount(name: &CStr, flags: c_int) -> Result<(), Errno> {
+    check(umount2(name, MntFlags::from_bits_retain(flags)))
+}
+
+/// The name of a descriptor in the folder of them.
+fn name_of(file: BorrowedFd<'_>) -> Result<CString, Error> {
+    number(file).at(Stage::Target)
+}
+
+fn number(file: BorrowedFd<'_>) -> Result<CString, Errno> {
+    Ok(c_string(file.as_raw_fd().to_string().as_bytes())?)
+}

@@ -1,0 +1,72 @@
+//! Mounts by descriptor, and the namespaces of a process by descriptor.
+
+use std::ffi::{c_int, c_uint};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use super::{check, owned, uapi};
+use crate::error::Errno;
+
+/// What [`mount_setattr`] changes: `struct mount_attr` of `linux/mount.h`. Zeros change nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MountAttributes {
+    /// `MOUNT_ATTR_` flags to set.
+    pub(crate) set: u64,
+    /// `MOUNT_ATTR_` flags to clear, before others are set.
+    pub(crate) clear: u64,
+    /// One of `MS_SHARED`, `MS_PRIVATE`, `MS_SLAVE`, `MS_UNBINDABLE`.
+    pub(crate) propagation: u64,
+    /// With `MOUNT_ATTR_IDMAP`, the number of the descriptor of a user namespace.
+    pub(crate) user_namespace: u64,
+}
+
+/// `open_tree(file, "", OPEN_TREE_CLONE | AT_EMPTY_PATH …)`, since Linux 5.2: a detached copy of what `file` is, and with
+/// `recursive` of the mounts below it.
+pub(crate) fn open_tree_of(file: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | empty_path(recursive);
+    // SAFETY: an open descriptor, and an empty C string that lives as long as the program.
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, file.as_raw_fd(), c"".as_ptr(), flags) })
+}
+
+/// `mount_setattr(2)` on the mount whose root `mount` is, since Linux 5.12; with `recursive` on those below it too. All of
+/// them change, or none.
+pub(crate) fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    attributes: &MountAttributes,
+) -> Result<(), Errno> {
+    // SAFETY: an open descriptor, an empty C string that lives as long as the program, and a structure of the size that is
+    // given, which lives through the call.
+    let returned = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            empty_path(recursive),
+            std::ptr::from_ref(attributes),
+            size_of::<MountAttributes>(),
+        )
+    };
+    check(returned).map(drop)
+}
+
+/// The PID or user namespace (`kind`: `CLONE_NEWPID`, `CLONE_NEWUSER`) of the process that a pidfd is of, since Linux 6.11.
+///
+/// # Errors
+/// ENOTTY if it is no pidfd, or the kernel is older. ESRCH if the process is gone. EINVAL for another kind.
+pub(crate) fn pidfd_namespace(pidfd: BorrowedFd<'_>, kind: c_int) -> Result<OwnedFd, Errno> {
+    /// Of `linux/pidfd.h`.
+    const PIDFS_IOCTL_MAGIC: u32 = 0xff;
+    let request: libc::Ioctl = match kind {
+        libc::CLONE_NEWPID => libc::_IO(PIDFS_IOCTL_MAGIC, 5),
+        libc::CLONE_NEWUSER => libc::_IO(PIDFS_IOCTL_MAGIC, 9),
+        _ => return Err(Errno::from_raw(libc::EINVAL)),
+    };
+    // SAFETY: an open descriptor, and a request whose argument has to be 0.
+    owned(unsafe { libc::ioctl(pidfd.as_raw_fd(), request, 0) }.into())
+}
+
+fn empty_path(recursive: bool) -> c_uint {
+    let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
+    (libc::AT_EMPTY_PATH | recursive) as c_uint
+}

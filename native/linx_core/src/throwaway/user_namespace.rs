@@ -1,0 +1,89 @@
+//! A user namespace with maps, without a process in it.
+
+use std::ffi::c_int;
+use std::fs;
+use std::io::{self, PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::{self, Builder};
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::getpid;
+
+use super::child::STACK;
+use super::owning::{block_signals, errno_of};
+use super::{THREAD_STACK, Throwaway, task};
+use crate::c_string::c_string;
+use crate::error::{Errno, check};
+use crate::namespace;
+
+/// As the other child, see `child.rs`, in a user namespace of its own.
+const CHILD: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_NEWUSER;
+
+impl Throwaway<'_> {
+    /// Makes a user namespace with these maps, as `/proc/<pid>/uid_map` and `gid_map` take them.
+    ///
+    /// The kernel makes one with a process in it only, and lets a process outside write the maps. So a child, made by a
+    /// second thread, waits until this thread has written them and has opened the namespace. It ends before this returns.
+    /// For a thread that has not entered a mount namespace yet, as it needs the `/proc` of the VM.
+    ///
+    /// # Errors
+    /// EPERM: no capability for the ids of the maps. EINVAL: a map is malformed. The errno of `clone(2)`.
+    pub(crate) fn make_user_namespace(&self, uids: &[u8], gids: &[u8]) -> Result<OwnedFd, Errno> {
+        let (until_told, tell) = pipe().map_err(|error| errno_of(&error))?;
+        let (until_ready, ready) = pipe().map_err(|error| errno_of(&error))?;
+        let child = AtomicI32::new(0);
+        thread::scope(|scope| {
+            let hold = || hold(&child, ready, until_told);
+            let holder = Builder::new()
+                .stack_size(THREAD_STACK)
+                .spawn_scoped(scope, hold)
+                .map_err(|error| errno_of(&error))?;
+            let namespace =
+                wait(until_ready).then(|| map(child.load(Ordering::Acquire), uids, gids));
+            drop(tell);
+            let held = holder.join().unwrap_or_else(|panic| resume_unwind(panic));
+            // There was no child if nobody was ready.
+            namespace.unwrap_or_else(|| Err(held.err().unwrap_or(Errno::from_raw(libc::EIO))))
+        })
+    }
+}
+
+/// Has a child in a new user namespace until the other end of `until_told` is closed.
+fn hold(child: &AtomicI32, ready: PipeWriter, until_told: PipeReader) -> Result<(), Errno> {
+    block_signals();
+    let ended = task::call::<STACK, _>(CHILD, 0, || {
+        check(set_pdeathsig(Signal::SIGKILL))?;
+        child.store(getpid().as_raw(), Ordering::Release);
+        // The two ends that this needs live as long as the thread that waits for this child.
+        if (&ready).write_all(b".").is_ok() {
+            let _ = (&until_told).read(&mut [0]);
+        }
+        Ok::<(), Errno>(())
+    })?;
+    task::reap(ended.id);
+    match ended.returned {
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => resume_unwind(panic),
+        None => Err(Errno::from_raw(libc::EIO)),
+    }
+}
+
+/// Returns whether the child is there: its end of the pipe is closed without a word if none could be made.
+fn wait(mut until_ready: PipeReader) -> bool {
+    until_ready.read_exact(&mut [0]).is_ok()
+}
+
+fn map(child: i32, uids: &[u8], gids: &[u8]) -> Result<OwnedFd, Errno> {
+    let write = |file: &str, content: &[u8]| {
+        let written = fs::write(format!("/proc/{child}/{file}"), content);
+        written.map_err(|error: io::Error| errno_of(&error))
+    };
+    // Who has no privileges must give this up before mapping groups. Nobody ever uses this namespace for anything else.
+    write("setgroups", b"deny")?;
+    write("uid_map", uids)?;
+    write("gid_map", gids)?;
+    namespace::open(&c_string(format!("/proc/{child}/ns/user").as_bytes())?)
+}
