@@ -1,0 +1,205 @@
+defmodule LinxNative.Mount.Error do
+  @moduledoc """
+  An error of `LinxNative.Mount`: every `{:error, _}` of it carries one.
+
+  Match on `reason`, which is an atom. `Exception.message/1` says what happened and what can be done.
+
+      iex> alias LinxNative.Mount
+      iex> {:error, error} = Mount.umount("/nowhere")
+      iex> {error.reason, error.stage, error.path}
+      {:enoent, :target, "/nowhere"}
+
+  The fields:
+
+    * `reason` - the name of an errno, for example `:eperm`, the number if Linux has no name for it, or `:timeout`
+    * `stage` - the step that failed, see `t:stage/0`; `nil` with `:timeout`
+    * `errno` - the error number; `nil` with `:timeout`
+    * `path` - the path that the step was about, if it was about one
+    * `text` - the kernel's own words, if it had any: what `fsconfig(2)` and `fsmount(2)` leave in the log of the file system
+  """
+
+  alias LinxNative.Errno
+
+  defexception [:reason, :stage, :errno, :path, :text]
+
+  @type t :: %__MODULE__{
+          reason: :timeout | Errno.t(),
+          stage: stage | nil,
+          errno: pos_integer | nil,
+          path: binary | nil,
+          text: String.t() | nil
+        }
+
+  @typedoc """
+  The step that failed.
+
+    * `:thread`, `:unshare` - the thread of the call: `pthread_create(3)`; `unshare(2)` and the VM's `/proc`
+    * `{:open, option}` - the namespace that was given as this option: `open(2)`
+    * `{:enter, option}` - the same: `setns(2)`
+    * `:source`, `:target`, `:layer`, `:new_root`, `:put_old` - this path was looked up: `openat2(2)`
+    * `:clone` - the source was copied: `open_tree(2)`
+    * `:file_system` - there is no such file system: `fsopen(2)`
+    * `{:option, name}` - this option of the file system: `fsconfig(2)`
+    * `:superblock` - the file system was made: `fsconfig(2)`, `fsmount(2)`; `mount(2)` for a procfs before Linux 6.17
+    * `:fork` - the child that made that `mount(2)`: `clone(2)`
+    * `:attributes` - attributes and propagation: `mount_setattr(2)`
+    * `:user_namespace` - the user namespace of an id map was made: `clone(2)`, `/proc/<pid>/uid_map`
+    * `:id_map` - the ids were mapped: `mount_setattr(2)`
+    * `:create` - the target was made: `mkdirat(2)`, `mknodat(2)`
+    * `:attach` - the mount was put onto the target: `move_mount(2)`
+    * `:umount` - `umount2(2)`
+    * `:pivot_root` - `pivot_root(2)`
+  """
+  @type stage :: atom | {:open | :enter, atom} | {:option, String.t()}
+
+  @doc false
+  @spec from_native(:timeout | {stage, pos_integer, binary | nil, [binary]}) :: t
+  def from_native(:timeout), do: %__MODULE__{reason: :timeout}
+
+  def from_native({stage, errno, path, words}) do
+    %__MODULE__{
+      reason: Errno.name(errno),
+      stage: stage,
+      errno: errno,
+      path: path,
+      text: text(words)
+    }
+  end
+
+  # Each has a letter for its kind in front: `e tmpfs: Unknown parameter 'sise'`.
+  defp text([]), do: nil
+
+  defp text(words) do
+    Enum.map_join(words, "; ", fn
+      <<_kind, " ", text::binary>> -> text
+      text -> text
+    end)
+  end
+
+  @impl true
+  def message(%__MODULE__{reason: :timeout}) do
+    "the kernel did not answer in time; nothing was mounted. Perhaps the path leads into a file system that hangs"
+  end
+
+  def message(%__MODULE__{} = error) do
+    [
+      failed(error.stage) <> path(error.path) <> ": " <> words(error),
+      error.text && "the kernel says: #{error.text}",
+      hint(error.stage, error.reason)
+    ]
+    |> Enum.filter(& &1)
+    |> Enum.join("; ")
+  end
+
+  defp path(nil), do: ""
+  defp path(path), do: " " <> inspect(path)
+
+  defp failed(:thread), do: "cannot make a thread"
+
+  defp failed(:unshare),
+    do: "cannot give the thread a working directory, or open /proc/thread-self/fd"
+
+  defp failed({:open, option}), do: "cannot open the namespace of the option #{inspect(option)}"
+  defp failed({:enter, option}), do: "cannot enter the namespace of the option #{inspect(option)}"
+  defp failed(:source), do: "cannot find the source"
+  defp failed(:target), do: "cannot find the target"
+  defp failed(:layer), do: "cannot take the layer"
+  defp failed(:new_root), do: "cannot find the new root"
+  defp failed(:put_old), do: "cannot find the place of the old root"
+  defp failed(:clone), do: "cannot copy the mount at"
+  defp failed(:file_system), do: "cannot begin with the file system"
+  defp failed({:option, name}), do: "cannot set the file system's option #{inspect(name)}"
+  defp failed(:superblock), do: "cannot make the file system"
+  defp failed(:fork), do: "cannot make a child in the PID namespace"
+  defp failed(:attributes), do: "cannot change attributes or propagation"
+  defp failed(:user_namespace), do: "cannot make the user namespace of the id map"
+  defp failed(:id_map), do: "cannot map the ids"
+  defp failed(:create), do: "cannot make the target"
+  defp failed(:attach), do: "cannot mount at"
+  defp failed(:umount), do: "cannot unmount"
+  defp failed(:pivot_root), do: "cannot change the root to"
+
+  defp words(%{reason: reason, errno: errno}) when is_atom(reason) do
+    case List.to_string(:file.format_error(reason)) do
+      "unknown POSIX error" <> _ -> "#{reason} (errno #{errno})"
+      words -> "#{words} (#{inspect(reason)}, errno #{errno})"
+    end
+  end
+
+  defp words(%{errno: errno}), do: "errno #{errno}"
+
+  @lookups [:source, :target, :layer, :new_root, :put_old]
+
+  # What the errno alone does not tell.
+  defp hint(stage, :enosys) when stage in @lookups, do: "openat2(2) takes Linux 5.6"
+  defp hint(stage, :enosys) when stage in [:attributes, :id_map], do: "it takes Linux 5.12"
+  defp hint(_stage, :enosys), do: "it takes Linux 5.2"
+
+  defp hint(stage, :eloop) when stage in [:create | @lookups],
+    do: "a part of the path is a symbolic link; the option follow: true allows that"
+
+  defp hint(stage, :exdev) when stage in [:create | @lookups], do: "the path leaves the root"
+
+  defp hint(:create, :enoent), do: "only the last part of the path is made"
+  defp hint({:open, _option}, :enoent), do: "there is no such file, or the process is gone"
+
+  defp hint({:open, _option}, :eacces),
+    do: "it takes the right to look at that process, CAP_SYS_PTRACE"
+
+  defp hint({:open, _option}, reason) when reason in [:einval, :enotty],
+    do: "it is not the file of a namespace of that kind; a pidfd in its place takes Linux 6.11"
+
+  defp hint({:enter, _option}, :einval),
+    do: "it is not the file of a mount namespace, nor a pidfd"
+
+  defp hint({:enter, _option}, :eperm),
+    do:
+      "it takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, the first also in the user namespace of that mount namespace"
+
+  defp hint(:file_system, :enodev), do: "the kernel has no file system of that type"
+  defp hint({:option, _name}, :einval), do: "a value has at most 255 bytes"
+
+  defp hint(:attributes, :einval),
+    do: "nothing is mounted at that very path, or the kernel does not know an attribute"
+
+  defp hint(:attributes, :eperm),
+    do: "it takes CAP_SYS_ADMIN; what a more privileged mount namespace has set cannot be cleared"
+
+  defp hint(:user_namespace, :eperm),
+    do: "it takes CAP_SETUID and CAP_SETGID for the ids of the map"
+
+  defp hint(:id_map, :einval),
+    do:
+      "the file system does not allow it on this kernel (ext4, xfs: 5.12; btrfs: 5.15; overlay: 5.19; tmpfs: 6.3), " <>
+        "its ids are mapped already, or the user namespace has no maps"
+
+  defp hint(:id_map, :eperm),
+    do: "it takes CAP_SYS_ADMIN in the user namespace that mounted the file system"
+
+  defp hint(:attach, :eloop),
+    do: "the tree holds the file of a mount namespace that would hold itself"
+
+  defp hint(:attach, :enotdir), do: "a directory goes onto a directory, and a file onto a file"
+
+  defp hint(:attach, :einval),
+    do:
+      "a mount can be moved only within its namespace, from a mount that is not shared, and not below itself"
+
+  defp hint(:umount, :einval),
+    do: "nothing is mounted at that very path, or it cannot be unmounted from here"
+
+  defp hint(:umount, :ebusy),
+    do:
+      "something uses it, or is mounted below it; the option detach: true does not wait for that"
+
+  defp hint(:pivot_root, :einval),
+    do:
+      "the new root is a mount point, on a mount that is not shared, and the old one goes at or below it"
+
+  defp hint(:pivot_root, :ebusy), do: "it is the root already"
+
+  defp hint(_stage, :eperm),
+    do: "it takes CAP_SYS_ADMIN in the user namespace of that mount namespace"
+
+  defp hint(_stage, _reason), do: nil
+end

@@ -1,0 +1,197 @@
+defmodule LinxNative.Mount.Options do
+  @moduledoc false
+
+  # Checks arguments and options, and gives them the forms of `LinxNative.Native`.
+
+  alias LinxNative.Mount.Attributes
+  alias LinxNative.{Names, Native}
+
+  @timeout 5_000
+  @max_timeout 0xFFFFFFFF
+  @max_id 0xFFFFFFFE
+  @layers ~w(upperdir workdir)
+
+  @common [in: :host, follow: false, timeout: @timeout]
+  @create [create: nil]
+  @finish [from: :host, attributes: [], id_map: nil]
+  @defaults %{
+    mount:
+      @common ++
+        @create ++ @finish ++ [propagation: nil, source: nil, options: [], pid_namespace: nil],
+    bind: @common ++ @create ++ @finish ++ [propagation: :private, recursive: false],
+    set: @common ++ [recursive: false, attributes: [], propagation: nil],
+    move: @common ++ @create,
+    umount: @common ++ [detach: false, force: false],
+    pivot_root: @common ++ @create
+  }
+
+  @doc """
+  Checks the options of a function, with those that were left out.
+  """
+  @spec parse!(atom, term) :: map
+  def parse!(function, options) do
+    defaults = Map.fetch!(@defaults, function)
+
+    unless Keyword.keyword?(options) do
+      raise ArgumentError, "options are a keyword list, not #{inspect(options)}"
+    end
+
+    with [{name, _value} | _] <- Keyword.drop(options, Keyword.keys(defaults)) do
+      raise ArgumentError,
+            Names.unknown("no option of #{function}", name, Keyword.keys(defaults))
+    end
+
+    options = Map.new(Keyword.merge(defaults, options))
+    for {name, value} <- options, do: check(name, value) || refuse!(name, value)
+    options
+  end
+
+  @doc """
+  Checks an absolute path.
+  """
+  @spec path!(atom, term) :: binary
+  def path!(_what, "/" <> _ = path) do
+    if String.contains?(path, <<0>>), do: refuse_path!(path), else: path
+  end
+
+  def path!(_what, other), do: refuse_path!(other)
+
+  @doc """
+  Returns the target of a mount.
+  """
+  @spec target!(term, map) :: Native.target()
+  def target!(path, options) do
+    {namespace(options.in, "mnt"), path!(:target, path), options.follow, options.create}
+  end
+
+  @doc """
+  Returns a namespace; `file` is its name in `/proc/<pid>/ns`.
+  """
+  @spec namespace(term, String.t()) :: Native.namespace()
+  def namespace({:pid, pid}, file), do: {:path, "/proc/#{pid}/ns/#{file}"}
+  def namespace(other, _file), do: other
+
+  @doc """
+  Returns what is changed of a mount.
+  """
+  @spec changes!(map) :: Native.changes()
+  def changes!(options) do
+    {set, clear} = Attributes.parse!(options.attributes)
+    {set, clear, Attributes.propagation!(options.propagation)}
+  end
+
+  @doc """
+  Returns what is done to a mount before it is attached.
+  """
+  @spec finish!(map) :: {Native.changes(), Native.id_map()}
+  def finish!(options), do: {changes!(options), id_map!(options.id_map)}
+
+  @doc """
+  Returns a file system and its options; the directories of an overlay are its layers.
+  """
+  @spec file_system!(term, map) :: Native.file_system()
+  def file_system!(type, options) do
+    type = text!("a type of file system", type)
+    source = if options.source, do: [{"source", text!("a source", options.source)}], else: []
+    given = for {key, value} <- options.options, do: {key!(key), value}
+
+    {layers, others} =
+      if type == "overlay", do: Enum.split_with(given, &layer?/1), else: {[], given}
+
+    {type, source ++ Enum.flat_map(others, &option!/1),
+     Enum.flat_map(layers, &layers!(&1, options.follow))}
+  end
+
+  defp layer?({key, _value}), do: key in ["lowerdir" | @layers]
+
+  # Those that come first are on top.
+  defp layers!({"lowerdir", paths}, follow) do
+    for path <- List.wrap(paths), do: {"lowerdir+", path!(:lowerdir, path), follow}
+  end
+
+  defp layers!({key, path}, follow), do: [{key, path!(key, path), follow}]
+
+  defp key!(key) when is_atom(key) and key not in [nil, true, false], do: Atom.to_string(key)
+  defp key!(key), do: text!("the name of an option of a file system", key)
+
+  defp option!({key, true}), do: [{key, true}]
+  defp option!({_key, false}), do: []
+  defp option!({key, value}) when is_integer(value), do: [{key, Integer.to_string(value)}]
+
+  defp option!({key, value}) when is_atom(value) and value != nil,
+    do: [{key, Atom.to_string(value)}]
+
+  defp option!({key, value}), do: [{key, text!("the value of the option #{key}", value)}]
+
+  defp id_map!(nil), do: nil
+
+  defp id_map!({kind, _value} = of) when kind in [:pid, :path, :fd],
+    do: {:of, namespace(of, "user")}
+
+  defp id_map!([{_, _, _} | _] = lines), do: {:lines, lines!(lines), lines!(lines)}
+
+  defp id_map!(maps) do
+    with true <- Keyword.keyword?(maps),
+         [_, _] <- maps,
+         [uids: uids, gids: gids] <- Enum.sort(maps, :desc) do
+      {:lines, lines!(uids), lines!(gids)}
+    else
+      _ -> refuse!(:id_map, maps)
+    end
+  end
+
+  defp lines!([_ | _] = lines) do
+    Enum.map_join(lines, fn
+      {inner, outer, count}
+      when is_integer(inner) and inner in 0..@max_id and is_integer(outer) and
+             outer in 0..@max_id and is_integer(count) and count in 1..@max_id ->
+        "#{inner} #{outer} #{count}\n"
+
+      other ->
+        refuse!(:id_map, other)
+    end)
+  end
+
+  defp lines!(other), do: refuse!(:id_map, other)
+
+  defp check(name, namespace) when name in [:in, :from], do: namespace?(namespace)
+  defp check(:pid_namespace, namespace), do: namespace == nil or namespace?(namespace)
+  # Checked where it is taken apart.
+  defp check(name, _value) when name in [:attributes, :propagation, :source], do: true
+  defp check(:id_map, {_kind, _value} = namespace), do: namespace?(namespace)
+  defp check(:id_map, map), do: map == nil or (is_list(map) and not List.improper?(map))
+  defp check(:create, kind), do: kind in [nil, :file, :directory]
+  defp check(:timeout, :infinity), do: true
+  defp check(:timeout, timeout), do: is_integer(timeout) and timeout in 0..@max_timeout
+
+  defp check(:options, options) do
+    is_list(options) and not List.improper?(options) and Enum.all?(options, &match?({_, _}, &1))
+  end
+
+  defp check(_on_or_off, value), do: is_boolean(value)
+
+  defp namespace?(:host), do: true
+  defp namespace?({:pid, pid}), do: is_integer(pid) and pid > 0
+  defp namespace?({:path, path}), do: is_binary(path) and not String.contains?(path, <<0>>)
+  defp namespace?({:fd, fd}), do: is_integer(fd) and fd in 0..0x7FFFFFFF
+  defp namespace?(_other), do: false
+
+  defp text!(what, text) do
+    if is_binary(text) and text != "" and not String.contains?(text, <<0>>) do
+      text
+    else
+      raise ArgumentError, "#{what} is a string without NUL bytes, not #{inspect(text)}"
+    end
+  end
+
+  @spec refuse_path!(term) :: no_return
+  defp refuse_path!(path) do
+    raise ArgumentError,
+          "a path is a string that begins with a slash, without NUL bytes, not #{inspect(path)}"
+  end
+
+  @spec refuse!(atom, term) :: no_return
+  defp refuse!(name, value) do
+    raise ArgumentError, "the option #{inspect(name)} cannot be #{inspect(value)}"
+  end
+end
