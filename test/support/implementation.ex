@@ -28,7 +28,7 @@ defmodule LinxNative.Test.Implementation do
   @doc """
   The tags of tests that are about no code of the chosen one.
   """
-  def left_out, do: if(current() == :c, do: [:conn, :rust], else: [])
+  def left_out, do: if(current() == :c, do: [:conn, :mount, :rust], else: [])
 
   @doc """
   The modules that have a library.

@@ -5,9 +5,9 @@ defmodule LinxNative.Mount.Error do
   Match on `reason`, which is an atom. `Exception.message/1` says what happened and what can be done.
 
       iex> alias LinxNative.Mount
-      iex> {:error, error} = Mount.umount("/nowhere")
+      iex> {:error, error} = Mount.bind("/nowhere", "/mnt")
       iex> {error.reason, error.stage, error.path}
-      {:enoent, :target, "/nowhere"}
+      {:enoent, :source, "/nowhere"}
 
   The fields:
 
@@ -78,7 +78,8 @@ defmodule LinxNative.Mount.Error do
 
   @impl true
   def message(%__MODULE__{reason: :timeout}) do
-    "the kernel did not answer in time; nothing was mounted. Perhaps the path leads into a file system that hangs"
+    "no answer in time; nothing was mounted, but an unmount, a move or a change that had begun may have been carried out. " <>
+      "Perhaps the path leads into a file system that does not answer"
   end
 
   def message(%__MODULE__{} = error) do

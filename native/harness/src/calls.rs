@@ -56,10 +56,13 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "close" => (libc::SYS_close, None),
         #[cfg(target_arch = "x86_64")]
         "fork" => (libc::SYS_fork, None),
+        "fchdir" => (libc::SYS_fchdir, None),
         "fsconfig" => (libc::SYS_fsconfig, None),
         "fsmount" => (libc::SYS_fsmount, None),
         "fsopen" => (libc::SYS_fsopen, None),
         "fstat" => (libc::SYS_fstat, None),
+        "mkdirat" => (libc::SYS_mkdirat, None),
+        "mknodat" => (libc::SYS_mknodat, None),
         "mount" => (libc::SYS_mount, None),
         "mount_setattr" => (libc::SYS_mount_setattr, None),
         "move_mount" => (libc::SYS_move_mount, None),
@@ -75,6 +78,7 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "setns" => (libc::SYS_setns, None),
         "socket" => (libc::SYS_socket, None),
         "umount" | "umount2" => (libc::SYS_umount2, None),
+        "unlinkat" => (libc::SYS_unlinkat, None),
         "unshare" => (libc::SYS_unshare, None),
         #[cfg(target_arch = "x86_64")]
         "vfork" => (libc::SYS_vfork, None),

@@ -9,7 +9,7 @@ use nix::sched::CloneFlags;
 use super::error::{At, Error, Place, Stage};
 use super::namespace::Descriptors;
 use super::resolve::{Path, Root};
-use crate::c_string::c_string;
+use crate::c_string::{c_string, page_size};
 use crate::error::{Errno, check};
 use crate::syscall::{FsContext, Parameter};
 use crate::throwaway::Throwaway;
@@ -232,7 +232,12 @@ fn data(options: &[(CString, Value)]) -> Result<CString, Errno> {
         Value::Text(text) => [key.to_bytes(), b"=", text.to_bytes()].concat(),
     };
     let parts: Vec<Vec<u8>> = options.iter().map(text).collect();
-    Ok(c_string(&parts.join(&b','))?)
+    let data = parts.join(&b',');
+    // The kernel would cut it.
+    if data.len() >= page_size() {
+        return Err(Errno::from_raw(libc::E2BIG));
+    }
+    Ok(c_string(&data)?)
 }
 
 /// The flags of `mount(2)` that the `MOUNT_ATTR_` ones stand for.

@@ -36,6 +36,7 @@ impl Root {
     /// # Errors
     /// ELOOP for a symbolic link, EXDEV for a path that leaves the root, those of `open(2)`.
     pub(super) fn find(&self, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
+        check_length(path)?;
         let bytes = path.to_bytes();
         let start = bytes.iter().position(|&byte| byte != b'/');
         let relative = bytes.get(start.unwrap_or(bytes.len())..);
@@ -68,8 +69,9 @@ pub(super) fn find(directory: BorrowedFd<'_>, path: &CStr, follow: bool) -> Resu
 /// Takes a path apart: its parent, and its last name.
 ///
 /// # Errors
-/// EINVAL if there is no last name: the root, or one that ends in `.` or `..`.
+/// EINVAL if there is no last name: the root, or one that ends in `.` or `..`. ENAMETOOLONG.
 pub(super) fn split(path: &CStr) -> Result<(CString, CString), Errno> {
+    check_length(path)?;
     let bytes = path.to_bytes();
     let end = bytes.iter().rposition(|&byte| byte != b'/');
     let end = end.map_or(0, |last| last.saturating_add(1));
@@ -79,6 +81,14 @@ pub(super) fn split(path: &CStr) -> Result<(CString, CString), Errno> {
     match bytes.split_at_checked(start) {
         Some((_, b"" | b"." | b"..")) | None => Err(Errno::from_raw(libc::EINVAL)),
         Some((parent, name)) => Ok((c_string(parent)?, c_string(name)?)),
+    }
+}
+
+/// Refuses a path that the kernel refuses as a whole: it may be cut, and a part of it is another path.
+fn check_length(path: &CStr) -> Result<(), Errno> {
+    match path.to_bytes_with_nul().len() > libc::PATH_MAX as usize {
+        true => Err(Errno::from_raw(libc::ENAMETOOLONG)),
+        false => Ok(()),
     }
 }
 

@@ -46,3 +46,15 @@ fn a_magic_link_is_never_followed() {
         assert!(errno.is_err_and(|errno| errno.raw() == libc::ELOOP));
     }
 }
+
+#[test]
+fn a_path_that_is_too_long_is_refused_whatever_its_parts_are() {
+    let long = c_string(&[&b"/".repeat(4_090)[..], b"proc/"].concat()).unwrap();
+    Root::open().unwrap().find(&long, false).unwrap();
+    assert_eq!(split(&long).unwrap().1.as_c_str(), c"proc");
+
+    let long = c_string(&[&b"/".repeat(4_092)[..], b"proc"].concat()).unwrap();
+    let errno = Root::open().unwrap().find(&long, false).unwrap_err();
+    assert_eq!(errno.raw(), libc::ENAMETOOLONG);
+    assert_eq!(split(&long).unwrap_err().raw(), libc::ENAMETOOLONG);
+}

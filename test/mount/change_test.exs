@@ -1,0 +1,255 @@
+defmodule LinxNative.Mount.ChangeTest do
+  @moduledoc """
+  `LinxNative.Mount.set/2`, `move/3`, `umount/2` and `pivot_root/3`, here and in a container.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Mount
+  alias LinxNative.Mount.Error
+
+  @moduletag :mount
+
+  setup do
+    folder = Folder.make!()
+    container = Container.start([:mount])
+    inside = {:pid, container.pid}
+    :ok = Mount.mount("tmpfs", folder, in: inside)
+    %{folder: folder, container: container, in: inside}
+  end
+
+  defp seen(container, path), do: "/proc/#{container.pid}/root#{path}"
+
+  defp tmpfs!(context, name) do
+    path = context.folder <> name
+    :ok = Mount.mount("tmpfs", path, in: context.in, create: :directory)
+    path
+  end
+
+  defp options(context, path), do: Container.mount_at(context.container, path).options
+
+  describe "set" do
+    test "sets and clears attributes, and leaves the others", context do
+      path = tmpfs!(context, "/a")
+      assert :ok = Mount.set(path, in: context.in, attributes: [:ro, :nosuid, :noatime])
+      assert Enum.sort(options(context, path)) == ~w(noatime nosuid ro)
+      assert :ok = Mount.set(path, in: context.in, attributes: [:rw, :noexec])
+      assert Enum.sort(options(context, path)) == ~w(noatime noexec nosuid rw)
+      assert :ok = Mount.set(path, in: context.in, attributes: [:suid, :exec, :relatime])
+      assert Enum.sort(options(context, path)) == ~w(relatime rw)
+      refute MountInfo.at(path)
+    end
+
+    test "changes a tree, or one mount of it", context do
+      path = tmpfs!(context, "/a")
+      deep = tmpfs!(context, "/a/b")
+      assert :ok = Mount.set(path, in: context.in, attributes: [:nodev])
+      refute "nodev" in options(context, deep)
+      assert :ok = Mount.set(path, in: context.in, attributes: [:nodev], recursive: true)
+      assert "nodev" in options(context, deep)
+    end
+
+    test "changes the propagation", context do
+      path = tmpfs!(context, "/a")
+      tree = [in: context.in, recursive: true]
+
+      for {name, expected} <- [
+            shared: ~r/^shared:\d+$/,
+            slave: ~r/^$/,
+            unbindable: ~r/^unbindable$/,
+            private: ~r/^$/
+          ] do
+        assert :ok = Mount.set(path, tree ++ [propagation: name])
+        found = Enum.join(Container.mount_at(context.container, path).propagation, " ")
+        assert {name, found =~ expected} == {name, true}
+      end
+    end
+
+    test "changes all of a tree or nothing", context do
+      path = tmpfs!(context, "/a")
+      busy = tmpfs!(context, "/a/b")
+      # Open for writing, so it cannot become read-only.
+      {:ok, file} = File.open(seen(context.container, busy <> "/file"), [:write])
+
+      assert {:error, %Error{stage: :attributes, reason: :ebusy}} =
+               Mount.set(path, in: context.in, attributes: [:ro], recursive: true)
+
+      assert "rw" in options(context, path)
+      :ok = File.close(file)
+      assert :ok = Mount.set(path, in: context.in, attributes: [:ro], recursive: true)
+    end
+
+    test "takes a path at which something is mounted", context do
+      path = context.folder <> "/none"
+
+      assert {:error, %Error{stage: :target, reason: :enoent, path: ^path}} =
+               Mount.set(path, in: context.in, attributes: [:ro])
+
+      File.mkdir!(seen(context.container, path))
+
+      assert {:error, %Error{stage: :attributes, reason: :einval} = error} =
+               Mount.set(path, in: context.in, attributes: [:ro])
+
+      assert Exception.message(error) =~ "nothing is mounted at that very path"
+    end
+  end
+
+  describe "move" do
+    test "takes along what is mounted below", context do
+      path = tmpfs!(context, "/a")
+      tmpfs!(context, "/a/b")
+      target = context.folder <> "/moved"
+      assert :ok = Mount.move(path, target, in: context.in, create: :directory)
+      refute Container.mount_at(context.container, path)
+      assert Container.mount_at(context.container, target <> "/b")
+    end
+
+    test "is refused for what is not mounted, or is mounted on what is shared", context do
+      plain = context.folder <> "/plain"
+      File.mkdir!(seen(context.container, plain))
+      move = &Mount.move(&1, context.folder <> "/moved", in: context.in, create: :directory)
+      assert {:error, %Error{stage: :attach, reason: :einval}} = move.(plain)
+      path = tmpfs!(context, "/a")
+      :ok = Mount.set(context.folder, in: context.in, propagation: :shared)
+      assert {:error, %Error{stage: :attach, reason: :einval}} = move.(path)
+      # What was made for it is gone.
+      refute File.exists?(seen(context.container, context.folder <> "/moved"))
+      :ok = Mount.set(context.folder, in: context.in, propagation: :private)
+      assert :ok = move.(path)
+    end
+
+    test "names what it does not find", context do
+      none = context.folder <> "/none"
+      there = [in: context.in]
+
+      assert {:error, %Error{stage: :source, reason: :enoent, path: ^none}} =
+               Mount.move(none, "/mnt", there)
+
+      path = tmpfs!(context, "/a")
+
+      assert {:error, %Error{stage: :target, reason: :enoent, path: ^none}} =
+               Mount.move(path, none, there)
+    end
+  end
+
+  describe "umount" do
+    test "takes the topmost mount of a directory, or of a file", context do
+      path = tmpfs!(context, "/a")
+      tmpfs!(context, "/a")
+      assert :ok = Mount.umount(path, in: context.in)
+      assert :ok = Mount.umount(path <> "/", in: context.in)
+
+      assert {:error, %Error{stage: :umount, reason: :einval, path: ^path}} =
+               Mount.umount(path, in: context.in)
+
+      file = context.folder <> "/null"
+
+      for options <- [[], [detach: true]] do
+        assert :ok = Mount.bind("/dev/null", file, in: context.in, create: :file)
+        assert :ok = Mount.umount(file, [in: context.in] ++ options)
+        refute Container.mount_at(context.container, file)
+      end
+    end
+
+    test "does not take what is in use, unless it may be detached", context do
+      path = tmpfs!(context, "/a")
+      tmpfs!(context, "/a/b")
+
+      assert {:error, %Error{stage: :umount, reason: :ebusy} = error} =
+               Mount.umount(path, in: context.in)
+
+      assert Exception.message(error) =~ "detach: true"
+      {:ok, file} = File.open(seen(context.container, path <> "/file"), [:write])
+      assert :ok = Mount.umount(path, in: context.in, detach: true)
+      refute Container.mount_at(context.container, path)
+      refute Container.mount_at(context.container, path <> "/b")
+      :ok = File.close(file)
+    end
+
+    test "does not follow a link in the last place, and others only if that is asked for",
+         context do
+      path = tmpfs!(context, "/a")
+      deep = tmpfs!(context, "/a/b")
+      File.ln_s!("a", seen(context.container, context.folder <> "/link"))
+      link = context.folder <> "/link"
+
+      assert {:error, %Error{stage: :target, reason: :eloop}} =
+               Mount.umount(link <> "/b", in: context.in)
+
+      for options <- [[], [follow: true]] do
+        assert {:error, %Error{stage: :umount, reason: :einval}} =
+                 Mount.umount(link, [in: context.in] ++ options)
+      end
+
+      assert {:error, %Error{stage: :target, reason: :eloop}} =
+               Mount.umount(link, in: context.in, detach: true)
+
+      assert :ok = Mount.umount(link <> "/b", in: context.in, follow: true)
+      refute Container.mount_at(context.container, deep)
+      assert Container.mount_at(context.container, path)
+    end
+
+    test "of a path without a last name takes detach: true", context do
+      for path <- ["/", context.folder <> "/..", context.folder <> "/."] do
+        assert {:error, %Error{stage: :umount, reason: :einval, path: ^path}} =
+                 Mount.umount(path, in: context.in)
+      end
+    end
+
+    test "by force takes a file system that does not answer", %{folder: folder} do
+      vm = Vm.start(wrap: ["unshare", "--mount", "--propagation=private", "--"])
+      _hang = LinxNative.Test.Hang.mount!(vm, folder)
+      inside = {:path, "/proc/#{vm.os_pid}/ns/mnt"}
+      assert :ok = Mount.umount(folder, in: inside, force: true, detach: true)
+      refute MountInfo.at(vm.os_pid, folder)
+    end
+  end
+
+  describe "pivot_root" do
+    test "makes a mount the root of the namespace, and puts the old one below it", context do
+      new = tmpfs!(context, "/root")
+      File.write!(seen(context.container, new <> "/new"), "")
+
+      assert :ok = Mount.pivot_root(new, new <> "/old", in: context.in, create: :directory)
+      assert Enum.sort(File.ls!(seen(context.container, "/"))) == ~w(new old)
+      assert "proc" in File.ls!(seen(context.container, "/old"))
+      assert :ok = Mount.umount("/old", in: context.in, detach: true)
+      assert File.ls!(seen(context.container, "/old")) == []
+      # Not ours.
+      assert File.exists?("/proc/self")
+    end
+
+    test "may put the old root on the new one, to be taken away", context do
+      new = tmpfs!(context, "/root")
+      File.write!(seen(context.container, new <> "/new"), "")
+      assert :ok = Mount.pivot_root(new, new, in: context.in)
+      assert :ok = Mount.umount("/", in: context.in, detach: true)
+      assert File.ls!(seen(context.container, "/")) == ["new"]
+      assert [%{mount_point: "/"}] = Container.mountinfo(context.container)
+    end
+
+    test "takes a mount point, and a place below it", context do
+      new = tmpfs!(context, "/root")
+      plain = context.folder <> "/plain"
+      File.mkdir!(seen(context.container, plain))
+      there = [in: context.in, create: :directory]
+
+      for {root, old} <- [{plain, plain <> "/old"}, {new, plain}] do
+        assert {:error, %Error{stage: :pivot_root, reason: :einval, path: ^root}} =
+                 Mount.pivot_root(root, old, there)
+      end
+
+      # What was made for it is gone.
+      assert File.ls!(seen(context.container, plain)) == []
+      none = context.folder <> "/none"
+
+      assert {:error, %Error{stage: :new_root, reason: :enoent, path: ^none}} =
+               Mount.pivot_root(none, none, there)
+
+      old = new <> "/none"
+
+      assert {:error, %Error{stage: :put_old, reason: :enoent, path: ^old}} =
+               Mount.pivot_root(new, old, in: context.in)
+    end
+  end
+end

@@ -1,0 +1,372 @@
+defmodule LinxNative.Mount.MountTest do
+  @moduledoc """
+  `LinxNative.Mount.mount/3`: new file systems, here and in a container.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Mount
+  alias LinxNative.Mount.Error
+
+  @moduletag :mount
+
+  setup do
+    folder = Folder.make!()
+    %{folder: folder, container: Container.start([:mount, :pid])}
+  end
+
+  defp inside(container), do: {:pid, container.pid}
+
+  defp sub!(folder, name) do
+    path = "#{folder}/#{name}"
+    File.mkdir!(path)
+    path
+  end
+
+  # What its init sees, through its root directory.
+  defp seen(container, path), do: "/proc/#{container.pid}/root#{path}"
+
+  describe "a new file system" do
+    test "has the source, the options and the attributes that were asked for", context do
+      %{folder: folder} = context
+
+      assert :ok =
+               Mount.mount("tmpfs", folder,
+                 source: "name",
+                 options: [size: "64k", mode: 700, nr_inodes: "10"],
+                 attributes: [:ro, :nosuid, :nodev, :noexec, :noatime, :nodiratime, :nosymfollow]
+               )
+
+      assert %{source: "name", fstype: "tmpfs"} = mount = MountInfo.at(folder)
+      expected = ~w(ro nosuid nodev noexec noatime nodiratime nosymfollow)
+      assert Enum.sort(mount.options) == Enum.sort(expected)
+      assert ~w(size=64k mode=700 nr_inodes=10) -- mount.super_options == []
+      # Read-only is the mount, not the file system.
+      assert "rw" in mount.super_options
+      assert :ok = Mount.umount(folder)
+      refute MountInfo.at(folder)
+    end
+
+    test "is in the namespace of the target only, however that is given", context do
+      %{folder: folder, container: container} = context
+      path = Container.ns_path(container, :mnt)
+      {:ok, file} = :file.open(path, [:read, :raw])
+      link = File.read_link!(path)
+      {fd, _} = Enum.find(Machine.descriptors(), fn {_, {target, _}} -> target == link end)
+
+      for in_namespace <- [inside(container), {:path, path}, {:fd, fd}] do
+        assert :ok = Mount.mount("tmpfs", folder, in: in_namespace)
+        assert %{fstype: "tmpfs"} = Container.mount_at(container, folder)
+        refute MountInfo.at(folder)
+        assert :ok = Mount.umount(folder, in: in_namespace)
+        refute Container.mount_at(container, folder)
+      end
+
+      :ok = :file.close(file)
+    end
+
+    test "options may be flags, numbers and names, and together longer than a page", context do
+      %{folder: folder} = context
+      many = for n <- 1..600, do: {:size, "#{64 + n}k"}
+
+      assert :ok =
+               Mount.mount("tmpfs", folder,
+                 options: many ++ [mode: 755, huge: :never, ro: true, noswap: false]
+               )
+
+      assert %{super_options: options} = MountInfo.at(folder)
+      assert "size=664k" in options and "ro" in options
+      assert :ok = Mount.umount(folder)
+    end
+
+    test "an option may have a name that is no atom", %{folder: folder} do
+      assert :ok = Mount.mount("tmpfs", folder, options: [{"mode", "711"}])
+      assert "mode=711" in MountInfo.at(folder).super_options
+      assert :ok = Mount.umount(folder)
+    end
+
+    test "shows the ids of a file system as others", %{folder: folder} do
+      assert :ok = Mount.mount("tmpfs", folder, id_map: [{0, 5000, 10}])
+      assert %{uid: 5000, gid: 5000} = File.stat!(folder)
+      assert :ok = Mount.umount(folder)
+    end
+
+    test "has the propagation that was asked for", %{folder: folder} do
+      assert :ok = Mount.mount("tmpfs", folder, propagation: :private)
+      sub = sub!(folder, "sub")
+      assert :ok = Mount.set(folder, propagation: :private)
+      assert :ok = Mount.mount("tmpfs", sub, propagation: :unbindable)
+      assert ["unbindable"] = MountInfo.at(sub).propagation
+      assert :ok = Mount.umount(folder, detach: true)
+    end
+  end
+
+  describe "what the kernel says" do
+    test "of an option that there is not", %{folder: folder} do
+      assert {:error, %Error{} = error} = Mount.mount("tmpfs", folder, options: [sise: "1m"])
+      assert %{reason: :einval, errno: 22, stage: {:option, "sise"}} = error
+      assert error.text =~ "sise"
+      assert Exception.message(error) =~ ~s(option "sise")
+      refute MountInfo.at(folder)
+    end
+
+    test "of a value that is wrong", %{folder: folder} do
+      assert {:error, %Error{stage: {:option, "size"}, text: text}} =
+               Mount.mount("tmpfs", folder, options: [mode: "700", size: "much"])
+
+      assert text =~ "Bad value for 'size'"
+    end
+
+    test "of a file system that cannot be made", %{folder: folder} do
+      assert {:error, %Error{stage: :superblock, reason: :enoent, text: text}} =
+               Mount.mount("ext4", folder, source: "/nonexistent")
+
+      assert text =~ "/nonexistent"
+    end
+
+    test "nothing, of a type that there is not", %{folder: folder} do
+      assert {:error, %Error{stage: :file_system, reason: :enodev, text: nil}} =
+               Mount.mount("nosuchfs", folder)
+    end
+  end
+
+  describe "the target" do
+    test "is made, if that is asked for", context do
+      %{folder: folder, container: container} = context
+      :ok = Mount.mount("tmpfs", folder, in: inside(container))
+      target = folder <> "/new"
+
+      assert {:error, %Error{stage: :target, reason: :enoent, path: ^target}} =
+               Mount.mount("tmpfs", target, in: inside(container))
+
+      assert :ok = Mount.mount("tmpfs", target, in: inside(container), create: :directory)
+      assert %{fstype: "tmpfs"} = Container.mount_at(container, target)
+      # A target that is there already is not made again.
+      assert :ok = Mount.umount(target, in: inside(container))
+      assert :ok = Mount.mount("tmpfs", target, in: inside(container), create: :directory)
+    end
+
+    test "is not left if the mount fails", context do
+      %{folder: folder, container: container} = context
+      :ok = Mount.mount("tmpfs", folder, in: inside(container))
+
+      # A directory cannot be mounted on a file.
+      assert {:error, %Error{stage: :attach, reason: :enotdir}} =
+               Mount.mount("tmpfs", folder <> "/new", in: inside(container), create: :file)
+
+      assert File.ls!(seen(container, folder)) == []
+    end
+
+    test "cannot be made where its parent is not there, is no directory, or may not be changed",
+         context do
+      %{folder: folder} = context
+      Folder.tmpfs!(folder)
+      File.write!(folder <> "/file", "")
+
+      for {path, reason} <- [{"/no/new", :enoent}, {"/file/new", :enotdir}] do
+        assert {:error, %Error{stage: stage, reason: ^reason}} =
+                 Mount.mount("tmpfs", folder <> path, create: :directory)
+
+        assert stage in [:create, :target]
+      end
+
+      :ok = Mount.set(folder, attributes: [:ro])
+
+      assert {:error, %Error{stage: :create, reason: :erofs}} =
+               Mount.mount("tmpfs", folder <> "/new", create: :directory)
+
+      :ok = Mount.set(folder, attributes: [:rw])
+    end
+
+    test "is not looked for behind a link, unless links are to be followed", context do
+      %{folder: folder} = context
+      real = sub!(folder, "real")
+      File.ln_s!("real", folder <> "/link")
+      File.ln_s!("/real", folder <> "/from_the_root")
+
+      assert {:error, %Error{stage: :target, reason: :eloop} = error} =
+               Mount.mount("tmpfs", folder <> "/link")
+
+      assert Exception.message(error) =~ "follow: true"
+      assert :ok = Mount.mount("tmpfs", folder <> "/link", follow: true)
+      assert %{fstype: "tmpfs"} = MountInfo.at(real)
+      assert :ok = Mount.umount(real)
+
+      assert {:error, %Error{stage: :target, reason: :enoent}} =
+               Mount.mount("tmpfs", folder <> "/from_the_root", follow: true)
+    end
+
+    test "is not looked for outside of the root, nor behind a link of /proc", context do
+      %{folder: folder} = context
+      up = String.duplicate("/..", 30)
+
+      assert {:error, %Error{stage: :target, reason: :exdev}} =
+               Mount.mount("tmpfs", folder <> up <> folder)
+
+      for follow <- [false, true] do
+        assert {:error, %Error{stage: :target, reason: :eloop}} =
+                 Mount.mount("tmpfs", "/proc/self/cwd", follow: follow)
+      end
+    end
+  end
+
+  describe "a procfs" do
+    defp pids(container, path) do
+      names = container |> Container.sh!("ls #{path}") |> String.split()
+      for name <- names, name =~ ~r/^\d+$/, do: String.to_integer(name)
+    end
+
+    # The kernel's older way, too, which a filter has the VM believe in.
+    defp vms do
+      [Vm.start(), Vm.start(wrap: Harness.seccomp("fsconfig-fd=EINVAL"))]
+    end
+
+    test "shows the processes of the PID namespace that was asked for, in every way there is",
+         context do
+      %{folder: folder, container: container} = context
+
+      for vm <- vms() do
+        options = [
+          in: inside(container),
+          pid_namespace: inside(container),
+          options: [hidepid: "2"],
+          attributes: [:nosuid, :noexec, :nodev]
+        ]
+
+        assert :ok = Vm.call(vm, Mount, :mount, ["proc", folder, options])
+
+        assert %{fstype: "proc", options: options, super_options: super} =
+                 Container.mount_at(container, folder)
+
+        assert ~w(nosuid nodev noexec) -- options == []
+        assert Enum.any?(super, &(&1 =~ "hidepid="))
+        assert 1 in pids(container, folder)
+        refute String.to_integer(System.pid()) in pids(container, folder)
+        assert :ok = Mount.umount(folder, in: inside(container))
+      end
+    end
+
+    test "of a namespace that is given by a descriptor, of it or of a process", context do
+      %{folder: folder, container: container} = context
+      path = Container.ns_path(container, :pid)
+      [held] = HeldOpen.paths([path])
+      fd = held |> Path.basename() |> String.to_integer()
+      assert :ok = Mount.mount("proc", folder, in: inside(container), pid_namespace: {:fd, fd})
+      assert 1 in pids(container, folder)
+    end
+
+    test "without one is the VM's", %{folder: folder, container: container} do
+      assert :ok = Mount.mount("proc", folder, in: inside(container))
+      assert String.to_integer(System.pid()) in pids(container, folder)
+    end
+
+    test "needs the file of a PID namespace", %{folder: folder, container: container} do
+      for {path, reason} <- [
+            {Container.ns_path(container, :net), :einval},
+            {"/dev/null", :enotty},
+            {"/nonexistent", :enoent}
+          ] do
+        assert {:error, %Error{stage: {:open, :pid_namespace}, reason: found}} =
+                 Mount.mount("proc", folder, pid_namespace: {:path, path})
+
+        assert {path, found} == {path, reason}
+      end
+    end
+  end
+
+  describe "an overlay" do
+    defp layers(folder) do
+      Folder.tmpfs!(folder)
+
+      [one, two, upper, work, target] =
+        for name <- ~w(one two upper work target), do: sub!(folder, name)
+
+      File.write!(one <> "/which", "one")
+      File.write!(two <> "/which", "two")
+      File.write!(two <> "/only", "two")
+      options = [lowerdir: [one, two], upperdir: upper, workdir: work]
+      {target, options}
+    end
+
+    test "has its layers, the first on top, with or without a descriptor for each", context do
+      %{folder: folder, container: container} = context
+      {target, options} = layers(folder)
+      :ok = Mount.mount("tmpfs", "/mnt", in: inside(container))
+
+      for vm <- [Vm.start(), Vm.start(wrap: Harness.seccomp("fsconfig-fd=EINVAL"))] do
+        assert :ok = Vm.call(vm, Mount, :mount, ["overlay", target, [options: options]])
+        assert File.read!(target <> "/which") == "one"
+        assert File.read!(target <> "/only") == "two"
+        File.write!(target <> "/which", "changed")
+        assert File.read!(options[:upperdir] <> "/which") == "changed"
+        assert :ok = Mount.umount(target)
+        File.rm!(options[:upperdir] <> "/which")
+
+        # From here into the container.
+        assert :ok =
+                 Vm.call(vm, Mount, :mount, [
+                   "overlay",
+                   "/mnt",
+                   [in: inside(container), options: options]
+                 ])
+
+        assert File.read!(seen(container, "/mnt/which")) == "one"
+        assert :ok = Mount.umount("/mnt", in: inside(container))
+      end
+    end
+
+    test "may have a single layer", %{folder: folder} do
+      {target, options} = layers(folder)
+      [one, two] = options[:lowerdir]
+
+      assert :ok =
+               Mount.mount("overlay", target,
+                 options: [
+                   lowerdir: one,
+                   upperdir: options[:upperdir],
+                   workdir: options[:workdir]
+                 ]
+               )
+
+      assert File.ls!(target) == ["which"]
+      assert :ok = Mount.umount(target)
+      assert :ok = Mount.mount("overlay", target, options: [lowerdir: [one, two]])
+      assert File.read!(target <> "/only") == "two"
+      assert :ok = Mount.umount(target)
+    end
+
+    test "takes no layer behind a link, unless links are to be followed", %{folder: folder} do
+      {target, options} = layers(folder)
+      File.ln_s!("one", folder <> "/link")
+      path = folder <> "/link"
+      options = Keyword.put(options, :lowerdir, path)
+
+      assert {:error, %Error{stage: :layer, reason: :eloop, path: ^path}} =
+               Mount.mount("overlay", target, options: options)
+
+      assert :ok = Mount.mount("overlay", target, options: options, follow: true)
+      assert :ok = Mount.umount(target)
+    end
+  end
+
+  describe "a namespace" do
+    test "that is not there, or is of another kind", %{folder: folder, container: container} do
+      for {in_namespace, stage, reason} <- [
+            {{:path, "/nonexistent"}, {:open, :in}, :enoent},
+            {{:path, Container.ns_path(container, :pid)}, {:enter, :in}, :einval},
+            {{:path, "/dev/null"}, {:enter, :in}, :einval},
+            {{:fd, 0x7FFFFFFF}, {:open, :in}, :ebadf},
+            {{:pid, 0x7FFFFFFF}, {:open, :in}, :enoent}
+          ] do
+        result = Mount.mount("tmpfs", folder, in: in_namespace)
+        assert {:error, %Error{stage: found, reason: why}} = result
+        assert {in_namespace, found, why} == {in_namespace, stage, reason}
+      end
+    end
+
+    test "of the source is told from that of the target", %{folder: folder} do
+      assert {:error, %Error{stage: {:open, :from}, reason: :enoent}} =
+               Mount.bind(folder, folder, from: {:path, "/nonexistent"})
+    end
+  end
+end

@@ -1,0 +1,206 @@
+defmodule LinxNative.Mount.OptionsTest do
+  @moduledoc """
+  Wrong arguments of `LinxNative.Mount`, and what is said of them; what its errors say.
+  """
+
+  use ExUnit.Case, async: true
+
+  alias LinxNative.Mount
+  alias LinxNative.Mount.Error
+
+  @moduletag :mount
+
+  doctest LinxNative.Mount.Error
+
+  defp refused(function), do: Exception.message(assert_raise(ArgumentError, function))
+
+  # A function with the options, on paths that are not there.
+  @functions [
+    mount: ["tmpfs", "/nowhere"],
+    bind: ["/nowhere", "/nowhere"],
+    set: ["/nowhere"],
+    move: ["/nowhere", "/nowhere"],
+    umount: ["/nowhere"],
+    pivot_root: ["/nowhere", "/nowhere"]
+  ]
+
+  describe "an option" do
+    test "that there is not is told with those there are" do
+      for {function, arguments} <- @functions do
+        text = refused(fn -> apply(Mount, function, arguments ++ [[tiemout: 5]]) end)
+        assert text =~ "no option of #{function} is named :tiemout, did you mean :timeout?"
+        assert text =~ ":in"
+      end
+    end
+
+    test "has the values it can have" do
+      for {function, arguments} <- @functions,
+          {name, value} <- [
+            in: :there,
+            in: {:pid, 0},
+            in: {:pid, "1"},
+            in: {:fd, -1},
+            in: {:path, "a\0b"},
+            follow: nil,
+            timeout: -1,
+            timeout: 1.5,
+            timeout: 0x1_0000_0000
+          ] do
+        text = refused(fn -> apply(Mount, function, arguments ++ [[{name, value}]]) end)
+        assert text == "the option #{inspect(name)} cannot be #{inspect(value)}"
+      end
+
+      for {function, name, value} <- [
+            {:mount, :create, :folder},
+            {:mount, :options, "size=1m"},
+            {:mount, :options, [:ro]},
+            {:mount, :pid_namespace, 1},
+            {:bind, :recursive, :yes},
+            {:bind, :from, nil},
+            {:bind, :id_map, :all},
+            {:bind, :id_map, [uids: [{0, 0, 1}]]},
+            {:bind, :id_map, [uids: [{0, 0, 1}], gids: []]},
+            {:bind, :id_map, {:gid, 1}},
+            {:umount, :detach, 2}
+          ] do
+        assert refused(fn -> apply(Mount, function, @functions[function] ++ [[{name, value}]]) end) =~
+                 "the option #{inspect(name)} cannot be"
+      end
+
+      for line <- [{0, 0, 0}, {-1, 0, 1}, {0, 0xFFFFFFFF, 1}, {0, 0}, {0, 0, "1"}] do
+        assert refused(fn -> Mount.bind("/a", "/b", id_map: [{0, 0, 1}, line]) end) =~ "id_map"
+      end
+    end
+
+    test "is in a keyword list" do
+      for {function, arguments} <- @functions, options <- [nil, %{}, [1]] do
+        assert refused(fn -> apply(Mount, function, arguments ++ [options]) end) =~ "keyword list"
+      end
+    end
+  end
+
+  describe "a name" do
+    test "of an attribute or a propagation that there is not is told with those there are" do
+      text = refused(fn -> Mount.bind("/a", "/b", attributes: [:readonly]) end)
+      assert text =~ "no attribute of a mount is named :readonly"
+      assert text =~ ":nosuid" and text =~ ":symfollow"
+      text = refused(fn -> Mount.set("/a", propagation: :rshared) end)
+      assert text =~ "no propagation is named :rshared, did you mean :shared?"
+      assert refused(fn -> Mount.set("/a", attributes: :ro) end) =~ "a list of names"
+    end
+
+    test "does not contradict another" do
+      for names <- [[:ro, :rw], [:noatime, :relatime], [:nosuid, :ro, :suid]] do
+        assert refused(fn -> Mount.set("/a", attributes: names) end) =~ "contradict"
+      end
+    end
+  end
+
+  describe "a path" do
+    test "is absolute, without NUL bytes" do
+      for path <- ["", "a", "a/b", "/a\0", :a, ~c"/a", nil] do
+        assert refused(fn -> Mount.mount("tmpfs", path) end) =~ "begins with a slash"
+        assert refused(fn -> Mount.bind(path, "/b") end) =~ "begins with a slash"
+        assert refused(fn -> Mount.bind("/b", path) end) =~ "begins with a slash"
+        assert refused(fn -> Mount.set(path, attributes: [:ro]) end) =~ "begins with a slash"
+        assert refused(fn -> Mount.move(path, "/b") end) =~ "begins with a slash"
+        assert refused(fn -> Mount.umount(path) end) =~ "begins with a slash"
+        assert refused(fn -> Mount.pivot_root(path, "/b") end) =~ "begins with a slash"
+        assert refused(fn -> Mount.pivot_root("/b", path) end) =~ "begins with a slash"
+        layers = [lowerdir: ["/a", path]]
+
+        assert refused(fn -> Mount.mount("overlay", "/b", options: layers) end) =~
+                 "begins with a slash"
+      end
+    end
+
+    test "that is too long is the kernel's to refuse" do
+      long = "/" <> String.duplicate("a", 10_000)
+      cut = String.duplicate("/", 4_094) <> "tmp/not"
+
+      for path <- [long, cut], options <- [[], [detach: true]] do
+        assert {:error, %Error{reason: :enametoolong}} = Mount.umount(path, options)
+      end
+    end
+  end
+
+  describe "a file system" do
+    test "and its options are strings without NUL bytes" do
+      for type <- [:tmpfs, "", "a\0b"] do
+        assert refused(fn -> Mount.mount(type, "/a") end) =~ "a type of file system is a string"
+      end
+
+      assert refused(fn -> Mount.mount("tmpfs", "/a", source: :a) end) =~ "a source is a string"
+
+      assert refused(fn -> Mount.mount("tmpfs", "/a", options: [size: ""]) end) =~
+               "the option size"
+
+      assert refused(fn -> Mount.mount("tmpfs", "/a", options: [size: 1.5]) end) =~
+               "the option size"
+
+      assert refused(fn -> Mount.mount("tmpfs", "/a", options: [{1, "a"}]) end) =~
+               "the name of an option"
+    end
+
+    test "has a PID namespace if it is a procfs" do
+      assert refused(fn -> Mount.mount("tmpfs", "/a", pid_namespace: {:pid, 1}) end) =~
+               ":pid_namespace"
+    end
+  end
+
+  test "set/2 changes something" do
+    assert refused(fn -> Mount.set("/a", recursive: true) end) =~ ":attributes or :propagation"
+  end
+
+  describe "an error" do
+    # From the documentation, which is so held to be complete.
+    defp documented_stages do
+      {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Error)
+      [text] = for {{:type, :stage, 0}, _, _, %{"en" => text}, _} <- docs, do: text
+
+      for [names] <- Regex.scan(~r/^  \* (`[^-]+) - /m, text, capture: :all_but_first),
+          [name] <- Regex.scan(~r/`([^`]+)`/, names, capture: :all_but_first),
+          do: name |> Code.eval_string(option: :in, name: "size") |> elem(0)
+    end
+
+    test "says what happened for every documented stage, and every errno" do
+      stages = documented_stages()
+      assert length(stages) == 21
+
+      for stage <- stages, errno <- [1, 2, 22, 38, 40, 524, 4095] do
+        message = Exception.message(Error.from_native({stage, errno, "/a", []}))
+        assert message =~ ~r/^cannot .*"\/a": / and message =~ "#{errno}"
+      end
+    end
+
+    test "says what helps" do
+      for {stage, errno, hint} <- [
+            {:target, 40, "follow: true"},
+            {:target, 18, "leaves the root"},
+            {:target, 38, "Linux 5.6"},
+            {:clone, 38, "Linux 5.2"},
+            {:attributes, 38, "Linux 5.12"},
+            {:id_map, 22, "overlay: 5.19"},
+            {{:enter, :in}, 1, "CAP_SYS_CHROOT"},
+            {{:open, :from}, 2, "the process is gone"},
+            {{:open, :id_map}, 25, "Linux 6.11"},
+            {:user_namespace, 1, "CAP_SETUID"},
+            {:attach, 1, "CAP_SYS_ADMIN"}
+          ] do
+        assert Exception.message(Error.from_native({stage, errno, nil, []})) =~ hint
+      end
+    end
+
+    test "has the kernel's words without the letter of their kind" do
+      error = Error.from_native({:superblock, 22, nil, ["e a: b", "w a: c"]})
+      assert error.text == "a: b; a: c"
+      assert Exception.message(error) =~ "the kernel says: a: b; a: c"
+    end
+
+    test "can be that the time was over" do
+      error = Error.from_native(:timeout)
+      assert %{reason: :timeout, stage: nil, errno: nil} = error
+      assert Exception.message(error) =~ "in time"
+    end
+  end
+end

@@ -1,0 +1,42 @@
+defmodule LinxNative.Test.MappedContainer do
+  @moduledoc """
+  A process in a user and a mount namespace of its own, whose ids from 0 on are those from 100000 on outside.
+
+  It ends when the test ends.
+  """
+
+  alias LinxNative.Test.{Container, Program}
+
+  @first 100_000
+  @count 65_536
+
+  @doc """
+  Starts one. All its mounts are private.
+  """
+  def start do
+    args = ~w(--user --mount --propagation=private -- sh -c) ++ ["echo $$; read end"]
+    program = Program.start!("unshare", args)
+    pid = program |> Program.line!() |> String.to_integer()
+    for file <- ~w(uid_map gid_map), do: File.write!("/proc/#{pid}/#{file}", map())
+    %Container{pid: pid, namespaces: [:user, :mount], program: program}
+  end
+
+  @doc """
+  Returns the outer id of its root.
+  """
+  def first, do: @first
+
+  @doc """
+  Runs a shell command inside, as its root.
+  """
+  def sh!(%Container{pid: pid}, command) do
+    args = ["--target", "#{pid}", "--user", "--mount", "--setuid", "0", "--setgid", "0"]
+
+    {output, 0} =
+      System.cmd("nsenter", args ++ ["--", "sh", "-c", command], stderr_to_stdout: true)
+
+    String.trim(output)
+  end
+
+  defp map, do: "0 #{@first} #{@count}"
+end
