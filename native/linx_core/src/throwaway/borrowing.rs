@@ -59,7 +59,9 @@ pub(super) fn scoped<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Res
         };
         match thread.spawn_scoped(scope, body) {
             Ok(thread) => thread.join().or_else(|panic| resume_unwind(panic)),
-            Err(error) => Err(super::owning::errno_of(&error)),
+            Err(error) => Err(Errno::from_raw(
+                error.raw_os_error().unwrap_or(libc::EAGAIN),
+            )),
         }
     })
 }

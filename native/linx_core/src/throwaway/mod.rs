@@ -13,8 +13,8 @@
 
 mod borrowing;
 mod child;
-mod join;
 mod owning;
+mod posix;
 mod task;
 mod user_namespace;
 
@@ -30,10 +30,10 @@ pub(crate) use borrowing::run;
 pub use owning::Pending;
 pub(crate) use owning::spawn;
 
-/// A closure of a thread, and the child of such a closure, use no more stack than this (a test measures it).
+/// The closure of [`run`], and the child of such a closure, use no more stack than this (a test measures it).
 ///
-/// It must fit several times into the smallest stack that a dirty scheduler can be given (`+sssdio 20`: 160 KiB), as
-/// [`run`] takes it from there.
+/// It must fit several times into the smallest stack that a dirty scheduler can be given (`+sssdio 20`: 160 KiB), as it is
+/// taken from there.
 const THREAD_STACK: usize = 64 * 1024;
 
 /// Proof that the code that has it runs on a throwaway thread.

@@ -2,17 +2,15 @@
 
 use std::any::Any;
 use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Builder;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
-use super::join::Joinable;
-use super::{THREAD_STACK, Throwaway};
+use super::Throwaway;
+use super::posix::Thread;
 use crate::error::Errno;
 
 /// A call that runs on a thread of its own.
@@ -22,7 +20,7 @@ use crate::error::Errno;
 #[must_use]
 pub struct Pending<T> {
     /// `None` once it was joined.
-    thread: Option<Joinable>,
+    thread: Option<Thread>,
     shared: Arc<Shared<T>>,
 }
 
@@ -78,22 +76,17 @@ pub(crate) fn spawn<T: Send + 'static>(
         caller: Caller::default(),
         result: Mutex::new(None),
     });
-    let thread = {
-        let shared = Arc::clone(&shared);
-        Builder::new().stack_size(THREAD_STACK).spawn(move || {
-            block_signals();
-            let call = AssertUnwindSafe(|| f(&Throwaway::new(Some(&shared.caller))));
-            let result = catch_unwind(call);
-            *shared.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        })
-    };
-    match thread {
-        Ok(thread) => Ok(Pending {
-            thread: Some(thread.into()),
-            shared,
-        }),
-        Err(error) => Err(errno_of(&error)),
-    }
+    let theirs = Arc::clone(&shared);
+    let thread = Thread::spawn(move || {
+        block_signals();
+        let call = AssertUnwindSafe(|| f(&Throwaway::new(Some(&theirs.caller))));
+        let result = catch_unwind(call);
+        *theirs.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+    })?;
+    Ok(Pending {
+        thread: Some(thread),
+        shared,
+    })
 }
 
 impl<T> Pending<T> {
@@ -151,9 +144,4 @@ impl<T> fmt::Debug for Pending<T> {
 pub(super) fn block_signals() {
     // It fails for wrong arguments alone. Not `pthread_sigmask`: nix misses its errors.
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-}
-
-/// Why the standard library could not make a thread.
-pub(super) fn errno_of(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN))
 }
