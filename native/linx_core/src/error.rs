@@ -1,6 +1,6 @@
 //! What can go wrong: a stage of a call, and the errno of the system call that failed there.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::c_string::CStringError;
 
@@ -27,6 +27,13 @@ impl Errno {
     /// The errno that the last system call of this thread left.
     pub(crate) fn last() -> Self {
         Self(nix::errno::Errno::last_raw())
+    }
+}
+
+impl From<&io::Error> for Errno {
+    /// That of the system call that failed. The standard library's own errors have none; those of threads and pipes do.
+    fn from(error: &io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EAGAIN))
     }
 }
 

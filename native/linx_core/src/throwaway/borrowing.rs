@@ -59,9 +59,7 @@ pub(super) fn scoped<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Res
         };
         match thread.spawn_scoped(scope, body) {
             Ok(thread) => thread.join().or_else(|panic| resume_unwind(panic)),
-            Err(error) => Err(Errno::from_raw(
-                error.raw_os_error().unwrap_or(libc::EAGAIN),
-            )),
+            Err(error) => Err(Errno::from(&error)),
         }
     })
 }

@@ -196,7 +196,7 @@ fn a_child_that_is_killed_returns_nothing_and_is_reaped() {
 #[test]
 fn a_child_cannot_be_stopped() {
     for pause in 0..100 {
-        let stopped = on_own_stack(|thread| {
+        let stopped = run(|thread| {
             thread.in_child(|| {
                 (0..pause * 100).for_each(|_| std::hint::spin_loop());
                 nix::sys::signal::kill(getpid(), nix::sys::signal::SIGSTOP).unwrap();

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::getpid;
 
 use super::child::STACK;
-use super::owning::{block_signals, errno_of};
+use super::owning::block_signals;
 use super::{THREAD_STACK, Throwaway, task};
 use crate::c_string::c_string;
 use crate::error::{Errno, check};
@@ -32,15 +32,15 @@ impl Throwaway<'_> {
     /// # Errors
     /// EPERM: no capability for the ids of the maps. EINVAL: a map is malformed. The errno of `clone(2)`.
     pub(crate) fn make_user_namespace(&self, uids: &[u8], gids: &[u8]) -> Result<OwnedFd, Errno> {
-        let (until_told, tell) = pipe().map_err(|error| errno_of(&error))?;
-        let (until_ready, ready) = pipe().map_err(|error| errno_of(&error))?;
+        let (until_told, tell) = pipe().map_err(|error| Errno::from(&error))?;
+        let (until_ready, ready) = pipe().map_err(|error| Errno::from(&error))?;
         let child = AtomicI32::new(0);
         thread::scope(|scope| {
             let hold = || hold(&child, ready, until_told);
             let holder = Builder::new()
                 .stack_size(THREAD_STACK)
                 .spawn_scoped(scope, hold)
-                .map_err(|error| errno_of(&error))?;
+                .map_err(|error| Errno::from(&error))?;
             let namespace =
                 wait(until_ready).then(|| map(child.load(Ordering::Acquire), uids, gids));
             drop(tell);
@@ -79,7 +79,7 @@ fn wait(mut until_ready: PipeReader) -> bool {
 fn map(child: i32, uids: &[u8], gids: &[u8]) -> Result<OwnedFd, Errno> {
     let write = |file: &str, content: &[u8]| {
         let written = fs::write(format!("/proc/{child}/{file}"), content);
-        written.map_err(|error: io::Error| errno_of(&error))
+        written.map_err(|error: io::Error| Errno::from(&error))
     };
     // Who has no privileges must give this up before mapping groups. Nobody ever uses this namespace for anything else.
     write("setgroups", b"deny")?;
