@@ -277,7 +277,9 @@ defmodule LinxNative.Genetlink do
     size = Keyword.validate!(options, header_size: 0)[:header_size]
 
     case IO.iodata_to_binary(body) do
-      <<command, version, _::16, header::binary-size(size), attributes::binary>> ->
+      <<command, version, _::16, rest::binary>> when byte_size(rest) >= size ->
+        {header, attributes} = :erlang.split_binary(rest, size)
+
         with {:ok, attributes} <- attributes(attributes, schema, @header + size) do
           {:ok, %{command: command, version: version, header: header, attributes: attributes}}
         end

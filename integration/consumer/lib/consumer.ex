@@ -47,7 +47,7 @@ defmodule Consumer do
   end
 
   defp count_links(socket, <<length::native-32, type::native-16, _::binary>> = messages) do
-    <<_message::binary-size(length), rest::binary>> = messages
+    {_message, rest} = :erlang.split_binary(messages, length)
 
     case type do
       # NLMSG_DONE

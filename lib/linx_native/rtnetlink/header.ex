@@ -33,22 +33,21 @@ defmodule LinxNative.Rtnetlink.Header do
   defp read([], rest, values), do: {:ok, values, rest}
 
   defp read([{:padding, size} | fields], bytes, values) do
-    case bytes do
-      <<_::binary-size(size), rest::binary>> -> read(fields, rest, values)
-      _ -> :error
-    end
+    with {_, rest} <- split(bytes, size), do: read(fields, rest, values)
   end
 
   defp read([{name, kind} | fields], bytes, values) do
-    size = Kind.size(kind)
-
-    with <<field::binary-size(size), rest::binary>> <- bytes,
+    with {field, rest} <- split(bytes, Kind.size(kind)),
          {:ok, value} <- Kind.read(kind, field) do
       read(fields, rest, Map.put(values, name, value))
     else
       _ -> :error
     end
   end
+
+  # Not by a pattern: with a size from outside of it newer Elixirs want what older ones do not know.
+  defp split(bytes, size) when byte_size(bytes) < size, do: :error
+  defp split(bytes, size), do: :erlang.split_binary(bytes, size)
 
   @doc "The bytes of a header with these values of fields; the others are 0. What is wrong raises `ArgumentError`."
   @spec write!(t, Enumerable.t(), String.t()) :: binary
