@@ -41,6 +41,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
 
       assert {{:error, [%{severity: :error, message: message}]}, said} = compile(root)
       assert message =~ ~r/^cargo is not on PATH; install Rust with rustup/
+      assert message =~ ~r/, or set LINX_NATIVE_PREBUILT to a folder of prebuilt libraries$/
       assert said == "linx_native: #{message}\n"
     end
 
@@ -145,6 +146,54 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert File.read!(Path.join(priv, "linx_mount.so")) == "what linx_mount is"
       assert compile(root) == {{:noop, []}, ""}
       refute File.exists?(Path.join(root, "called"))
+    end
+
+    test "the choice holds without the variable, and without the folder", context do
+      %{root: root, archives: archives} = context
+      assert compile(root) == {{:ok, []}, ""}
+      System.delete_env("LINX_NATIVE_PREBUILT")
+      assert compile(root) == {{:noop, []}, ""}
+
+      library = Path.join(build_folder(root), "priv/linx_mount.so")
+      File.rm!(library)
+      assert compile(root) == {{:ok, []}, ""}
+      assert File.read!(library) == "what linx_mount is"
+
+      Enum.each(archives, &File.rm!/1)
+      assert compile(root) == {{:noop, []}, ""}
+      assert {{:error, [%{message: message}]}, _} = compile(root, ["--force"])
+      assert message =~ ~r"^LINX_NATIVE_PREBUILT: cannot read .*/prebuilt/lib.*: no such file"
+      assert message =~ "chosen by an earlier build; LINX_NATIVE_PREBUILT= chooses cargo"
+
+      # Another target is not what was chosen.
+      System.put_env("LINX_NATIVE_TARGET", "other-target")
+      assert {{:error, [%{message: message}]}, _} = compile(root)
+      assert message =~ "does not list"
+      assert message =~ "chosen by an earlier build"
+      refute File.exists?(Path.join(root, "called"))
+    end
+
+    test "an empty variable chooses cargo again, for later builds as well", context do
+      %{root: root, bin: bin} = context
+      assert compile(root) == {{:ok, []}, ""}
+      cargo(bin, "echo 'cargo 1.65.0'")
+
+      System.put_env("LINX_NATIVE_PREBUILT", "")
+      assert {{:error, [%{message: "cargo 1.65.0 is too old" <> _}]}, _} = compile(root)
+
+      # Nothing was built, so the choice of before is still the one that holds.
+      System.delete_env("LINX_NATIVE_PREBUILT")
+      assert compile(root) == {{:noop, []}, ""}
+
+      lines =
+        for crate <- LinxNative.crates(), do: artifact(crate, "cdylib", library(root, crate))
+
+      cargo(bin, @version <> "cat <<'END'\n#{lines}END")
+      System.put_env("LINX_NATIVE_PREBUILT", "")
+      assert {{:ok, []}, ""} = compile(root)
+      System.delete_env("LINX_NATIVE_PREBUILT")
+      cargo(bin, "echo 'cargo 1.65.0'")
+      assert {{:error, [%{message: "cargo 1.65.0 is too old" <> _}]}, _} = compile(root)
     end
 
     test "what is wrong with them is one line", %{root: root, archives: archives} do
@@ -312,6 +361,12 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert in_project(root, fn -> LinxNative.clean() end) == :ok
       assert in_project(root, fn -> LinxNative.clean() end) == :ok
     end
+  end
+
+  defp library(root, crate) do
+    path = Path.join(root, "lib#{crate}.so")
+    File.write!(path, crate)
+    path
   end
 
   defp cargo(bin, script) do

@@ -6,6 +6,7 @@ defmodule LinxNative.Build.Cargo do
   alias LinxNative.Build.Cargo.Output
 
   @rustup "install Rust with rustup (https://rustup.rs; on Debian 13 and later: apt-get install rustup)"
+  @prebuilt "or set LINX_NATIVE_PREBUILT to a folder of prebuilt libraries"
 
   @doc """
   Finds a cargo that can build the workspace at `root`.
@@ -94,7 +95,7 @@ defmodule LinxNative.Build.Cargo do
 
   defp find_executable do
     case System.find_executable("cargo") do
-      nil -> {:error, "cargo is not on PATH; #{@rustup}"}
+      nil -> {:error, "cargo is not on PATH; #{@rustup}, #{@prebuilt}"}
       cargo -> {:ok, cargo}
     end
   end
@@ -114,7 +115,8 @@ defmodule LinxNative.Build.Cargo do
 
   defp too_old(version, needed) do
     [number | _] = String.split(version)
-    "cargo #{number} is too old, Rust #{needed} is needed; `rustup update stable`, or #{@rustup}"
+
+    "cargo #{number} is too old, Rust #{needed} is needed; `rustup update stable`, or #{@rustup}, #{@prebuilt}"
   end
 
   # Not Version: it takes a nightly of the needed version for an older one.

@@ -7,6 +7,8 @@ defmodule LinxNative.Build.Prebuilt do
   # `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. The list is one that `sha256sum --check` reads, and
   # says what the files have to be: who takes them from elsewhere has to have the list from where it can be trusted.
 
+  alias LinxNative.Build.Sha256
+
   @sums "SHA256SUMS"
 
   # What rustler builds for unless it is told otherwise. Every OTP from 22 on loads it.
@@ -28,7 +30,10 @@ defmodule LinxNative.Build.Prebuilt do
       end
 
     for {name, archive} <- archives, do: File.write!(Path.join(folder, name), archive)
-    sums = Map.merge(read_sums(folder), Map.new(archives, fn {name, a} -> {name, sum(a)} end))
+
+    sums =
+      Map.merge(read_sums(folder), Map.new(archives, fn {name, a} -> {name, Sha256.sum(a)} end))
+
     lines = for {name, sum} <- Enum.sort(sums), do: "#{sum}  #{name}\n"
     File.write!(Path.join(folder, @sums), lines)
     archives |> Map.keys() |> Enum.sort() |> Enum.map(&Path.join(folder, &1))
@@ -66,7 +71,7 @@ defmodule LinxNative.Build.Prebuilt do
   defp read_one(folder, name, sums) do
     with {:ok, expected} <- listed(name, sums, folder),
          {:ok, archive} <- read_file(Path.join(folder, name)),
-         :ok <- compare(sum(archive), expected, Path.join(folder, name)) do
+         :ok <- compare(Sha256.sum(archive), expected, Path.join(folder, name)) do
       unpack(archive, name)
     end
   end
@@ -131,12 +136,5 @@ defmodule LinxNative.Build.Prebuilt do
       {:error, :enoent} ->
         %{}
     end
-  end
-
-  # By a variable: named outright it would have to be an application that ours depends on, in every release. Only tasks
-  # of Mix get here.
-  defp sum(content) do
-    crypto = :crypto
-    :sha256 |> crypto.hash(content) |> Base.encode16(case: :lower)
   end
 end

@@ -25,6 +25,10 @@ defmodule Mix.Tasks.Compile.LinxNative do
   `LINX_NATIVE_PREBUILT` names a folder, by its absolute path, that `mix linx_native.package` has written to. The
   libraries are then taken from there, and nothing is built.
 
+  The choice is kept in the build folder: later commands of the same Mix environment do not need the variable. They take
+  libraries from that folder again if the version or the target has changed. The empty value, `LINX_NATIVE_PREBUILT=`,
+  chooses cargo again. `mix clean` and `mix deps.compile linx_native --force` forget the choice.
+
   ## Where things go
 
   `netlink_socket.so`, `linx_mount.so`, `linx_conn.so` and `linx_native.so` go to `priv` in the build folder
@@ -56,8 +60,11 @@ defmodule Mix.Tasks.Compile.LinxNative do
     root = File.cwd!()
 
     case libraries(root, opts[:force]) do
-      {:ok, libraries, output} ->
-        {install(libraries), diagnostics(output, root)}
+      :unchanged ->
+        {:noop, []}
+
+      {:ok, libraries, output, origin} ->
+        {install(libraries, origin), diagnostics(output, root)}
 
       {:error, reason, output} ->
         Mix.shell().error("linx_native: " <> reason)
@@ -78,18 +85,37 @@ defmodule Mix.Tasks.Compile.LinxNative do
     :ok
   end
 
-  # Their contents by name, and what cargo said.
+  # Their contents by name, what cargo said, and where they are from.
   defp libraries(root, force?) do
-    case System.get_env("LINX_NATIVE_PREBUILT", "") do
-      "" -> build(root, force?)
-      folder -> take(folder)
+    case {System.get_env("LINX_NATIVE_PREBUILT"), read_manifest()} do
+      {nil, "prebuilt " <> chosen} -> take_again(chosen, force?)
+      {folder, _} when folder in [nil, ""] -> build(root, force?)
+      {folder, _} -> take(folder)
     end
   end
 
   defp take(folder) do
-    case Prebuilt.read(folder, @crates, Mix.Project.config()[:version], Target.current()) do
-      {:ok, libraries} -> {:ok, libraries, []}
-      {:error, reason} -> {:error, "LINX_NATIVE_PREBUILT: " <> reason, []}
+    case Prebuilt.read(folder, @crates, version(), Target.current()) do
+      {:ok, libraries} ->
+        {:ok, libraries, [], "prebuilt #{version()} #{Target.current()} #{folder}"}
+
+      {:error, reason} ->
+        {:error, "LINX_NATIVE_PREBUILT: " <> reason, []}
+    end
+  end
+
+  # The folder need not be there any more, as long as nothing of it is needed.
+  defp take_again(chosen, force?) do
+    [version, target, folder] = String.split(chosen, " ", parts: 3)
+
+    if {version, target} == {version(), Target.current()} and not (force? || false) and
+         Enum.all?(@crates, &File.exists?(library(&1))) do
+      :unchanged
+    else
+      with {:error, reason, output} <- take(folder) do
+        {:error, reason <> " (chosen by an earlier build; LINX_NATIVE_PREBUILT= chooses cargo)",
+         output}
+      end
     end
   end
 
@@ -101,8 +127,12 @@ defmodule Mix.Tasks.Compile.LinxNative do
       built = output |> Output.libraries() |> Map.take(@crates)
 
       case @crates -- Map.keys(built) do
-        [] -> {:ok, Map.new(built, fn {crate, file} -> {crate, File.read!(file)} end), output}
-        [crate | _] -> {:error, "cargo succeeded, but named no library of #{crate}", output}
+        [] ->
+          {:ok, Map.new(built, fn {crate, file} -> {crate, File.read!(file)} end), output,
+           "cargo"}
+
+        [crate | _] ->
+          {:error, "cargo succeeded, but named no library of #{crate}", output}
       end
     end
   end
@@ -123,15 +153,11 @@ defmodule Mix.Tasks.Compile.LinxNative do
     Enum.flat_map(@crates, &["--package", &1]) ++ target
   end
 
-  defp install(libraries) do
+  defp install(libraries, origin) do
     own_priv()
     results = for {crate, content} <- libraries, do: replace_if_other(library(crate), content)
-
-    if :ok in results do
-      replace(manifest(), Enum.map_join(@crates, &(library(&1) <> "\n")))
-    else
-      :noop
-    end
+    replace_if_other(manifest(), origin)
+    if :ok in results, do: :ok, else: :noop
   end
 
   # Where the source tree has a priv/, Mix makes ours a link to it. Mix leaves a real folder in place, and copies
@@ -180,5 +206,15 @@ defmodule Mix.Tasks.Compile.LinxNative do
   defp library(crate), do: Path.join(priv(), crate <> ".so")
   defp priv, do: Path.join(Mix.Project.app_path(), "priv")
   defp target_dir, do: Path.join(Mix.Project.app_path(), "native")
+  defp version, do: Mix.Project.config()[:version]
+
+  # Where the libraries are from: "cargo", or "prebuilt", version, target and folder.
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.linx_native")
+
+  defp read_manifest do
+    case File.read(manifest()) do
+      {:ok, origin} -> origin
+      {:error, _} -> ""
+    end
+  end
 end
