@@ -1,12 +1,15 @@
 defmodule LinxNative.MixProject do
   use Mix.Project
 
+  # Whoever has us as a dependency is the project that Mix has at hand when it asks for ours.
   def project do
+    under_linx? = under_linx?(Mix.Project.get())
+
     [
       app: :linx_native,
       version: version(),
       elixir: "~> 1.14",
-      elixirc_paths: elixirc_paths(Mix.env()),
+      elixirc_paths: elixirc_paths(Mix.env(), under_linx?),
       # Not of every run; Elixir 1.19 and later would warn of their names.
       test_ignore_filters: ["test/sanitize/seeded.exs", "test/soak/soak.exs"],
       # Last: the task is a module of this project and has to be compiled itself first.
@@ -24,9 +27,75 @@ defmodule LinxNative.MixProject do
   defp extra_applications(:test), do: [:logger]
   defp extra_applications(_env), do: []
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
-  defp elixirc_paths(:bench), do: ["lib", "bench"]
-  defp elixirc_paths(_env), do: ["lib"]
+  # Linx has the modules in lib/linx itself.
+  defp elixirc_paths(env, true) do
+    ["lib" | more] = elixirc_paths(env, false)
+    (Path.wildcard("lib/*") -- ["lib/linx"]) ++ more
+  end
+
+  defp elixirc_paths(:test, false), do: ["lib", "test/support"]
+  defp elixirc_paths(:bench, false), do: ["lib", "bench"]
+  defp elixirc_paths(_env, false), do: ["lib"]
+
+  defp under_linx?(nil), do: false
+
+  defp under_linx?(_project) do
+    config = Mix.Project.config()
+
+    case Mix.Project.apps_paths() do
+      nil ->
+        swap_in_compile(config)
+        linx?(config)
+
+      apps ->
+        root = Path.dirname(Mix.Project.project_file())
+        named = Enum.flat_map(Map.values(apps), &atoms(Path.join([root, &1, "mix.exs"])))
+        under_linx? = linx?(config) or :linx in named
+        if under_linx? and :linx_native_swap not in named, do: Mix.raise(umbrella())
+        under_linx?
+    end
+  end
+
+  defp linx?(config), do: config[:app] == :linx or List.keymember?(config[:deps], :linx, 0)
+
+  # When the dependencies are there, before the project's own code runs; and, for Linx itself, when all is.
+  defp swap_in_compile(config) do
+    compilers = config[:compilers] || Mix.compilers()
+
+    for compiler <- Enum.uniq(Enum.take(compilers, 1) ++ Enum.take(compilers, -1)),
+        do: Mix.Task.Compiler.after_compiler(compiler, &swap/1)
+  end
+
+  defp swap({:error, _} = failed), do: failed
+
+  defp swap({status, diagnostics}) do
+    Code.prepend_path(Path.join(Mix.Project.build_path(), "lib/linx_native/ebin"))
+    under_linx = LinxNative.Build.UnderLinx
+
+    # It is not there where the project has us in another environment only.
+    with true <- Code.ensure_loaded?(under_linx),
+         {done, more} when done != :noop <- under_linx.run() do
+      {done, diagnostics ++ more}
+    else
+      _ -> {status, diagnostics}
+    end
+  end
+
+  # In an umbrella there is no such place, and the projects of its apps cannot be loaded while Mix loads this one.
+  defp atoms(file) do
+    {_, atoms} =
+      file
+      |> File.read!()
+      |> Code.string_to_quoted!()
+      |> Macro.prewalk([], &{&1, if(is_atom(&1), do: [&1 | &2], else: &2)})
+
+    atoms
+  end
+
+  defp umbrella do
+    "linx_native: in an umbrella with Linx, an app that has both in its deps needs in its mix.exs: " <>
+      "compilers: Mix.compilers() ++ [:linx_native_swap]"
+  end
 
   defp package do
     [

@@ -1,170 +1,141 @@
 defmodule LinxNative.Build.Swap do
   @moduledoc false
 
-  # Puts this project's two libraries in place of the C ones of a built Linx, and back again.
+  # Puts our two libraries in place of the C ones of a built Linx, and back again.
   #
-  # The folder is the `priv` of that Linx, as `_build/prod/lib/linx/priv`. The originals stay in it, as
-  # `netlink_socket.so.orig` and `linx_mount.so.orig`. Every file gets to its place by a rename: a VM that has a library
-  # mapped keeps what it has, and one that starts meanwhile finds a whole file. When a step fails, those before it are
-  # undone.
+  # The folder is the `priv` of that Linx, for example `_build/prod/lib/linx/priv`. LinxNative.Build.Swap.Folder says which
+  # files are where.
+  #
+  # Every file gets to its place by one rename, so whoever opens a library at any moment finds a whole one, and a VM that has
+  # one mapped keeps what it has. An original is in `swapped_out` before ours takes its place, and the sum of ours is on the
+  # list before that. So whatever a killed run left is told from what Linx built since, and the next run completes it or
+  # takes it back. If a step fails, the renames before it are undone.
 
-  alias LinxNative.Loader
+  alias LinxNative.Build.Swap.{Folder, Trial}
 
-  @libraries %{
-    "netlink_socket" => Linx.Netlink.Socket.Native,
-    "linx_mount" => Linx.Mount.Native
-  }
+  @typedoc "What was done to a library, in order. `:stale`: an original was removed because Linx has built a newer one."
+  @type event :: {:swapped | :restored | :stale, library :: String.t()}
 
-  @typedoc "`:unchanged`: it was so already. An error is one line for a person."
-  @type result :: {:ok, :changed | :unchanged} | {:error, String.t()}
+  @typedoc "No event: it was so already. An error is one line for a person."
+  @type result :: {:ok, [event]} | {:error, String.t()}
 
   @doc """
-  Puts our libraries into `folder` and keeps the originals beside them.
+  Puts our libraries into `folder`.
 
-  Before it changes anything it sees to it that both files are there, that it knows what they are, and that ours load in
-  this OTP. An original that is kept already is never written to.
+  Before it changes anything it sees to it that both files are there, and that ours load in the modules of that Linx.
   """
   @spec swap(Path.t()) :: result
-  def swap(folder) do
-    with {:ok, files} <- look_at(folder),
-         :ok <- refuse(Enum.find(files, &(&1.now == :unknown)), &unknown/1),
-         :ok <- loadable() do
-      files |> Enum.filter(&(&1.now == :original)) |> Enum.flat_map(&swap_steps/1) |> take([])
+  def swap(path) do
+    with {:ok, folder} <- Folder.look(path) do
+      case Enum.reject(folder.files, &(&1.now == :ours)) do
+        [] -> {:ok, []}
+        files -> Folder.with_work(folder, &swap(folder, files, &1)) |> again(path, &swap/1)
+      end
     end
   end
 
   @doc """
-  Puts the originals in `folder` back to their places.
+  Puts the originals back to their places in `folder`.
+
+  A library that Linx has built since is not touched: the original kept of it is older, and is removed.
   """
   @spec restore(Path.t()) :: result
-  def restore(folder) do
-    with {:ok, files} <- look_at(folder),
-         :ok <- refuse(Enum.find(files, &(&1.now == :ours and not &1.kept?)), &not_kept/1) do
-      kept = Enum.filter(files, & &1.kept?)
-      take(Enum.flat_map(kept, &restore_steps/1) ++ Enum.map(kept, &clean_step/1), [])
+  def restore(path) do
+    with {:ok, folder} <- Folder.look(path),
+         :ok <- restorable(folder.files) do
+      if File.dir?(folder.out),
+        do: Folder.with_work(folder, &restore(folder, &1)) |> again(path, &restore/1),
+        else: {:ok, []}
     end
   end
 
-  defp look_at(folder) do
-    files = Enum.map(Map.keys(@libraries), &look_at(folder, &1))
+  @doc """
+  Says what was done in a folder.
+  """
+  @spec describe([event, ...], Path.t()) :: String.t()
+  def describe(events, path) do
+    done =
+      for {event, verb} <- [
+            stale: "removed the original of what Linx has built again:",
+            swapped: "swapped",
+            restored: "restored"
+          ],
+          libraries = for({^event, library} <- events, do: library <> ".so"),
+          libraries != [],
+          do: "#{verb} #{Enum.join(libraries, ", ")}"
 
-    case Enum.find(files, &(&1.now == :missing)) do
-      nil -> {:ok, files}
-      file -> {:error, "there is no #{file.path}; the folder has to be the priv of a built Linx"}
+    "linx_native: #{Enum.join(done, ", ")} in #{Path.relative_to_cwd(path)}; " <>
+      "VMs that run keep what they have loaded"
+  end
+
+  defp swap(folder, files, work) do
+    kept = Enum.filter(files, &(&1.now in [:original, :other]))
+
+    with :ok <- Trial.run(folder, work),
+         :ok <- Folder.list_ours(folder, work),
+         :ok <- each(files, &Folder.hold(&1, work)),
+         :ok <- each(kept, &Folder.keep(&1, work)),
+         :ok <- commit(files, &Folder.put_ours(&1, work), &Folder.put_held(&1, work)) do
+      {:ok, Enum.flat_map(files, &events_of_swap/1)}
     end
   end
 
-  defp look_at(folder, library) do
-    path = Path.join(folder, library <> ".so")
-    ours = "#{Loader.path(library)}.so"
-    kept = path <> ".orig"
-    now = which(File.read(path), File.read(ours), File.read(kept))
-    %{path: path, ours: ours, kept: kept, kept?: File.regular?(kept), now: now}
-  end
+  defp events_of_swap(%{now: :other, kept: kept} = file) when kept != nil,
+    do: [{:stale, file.library}, {:swapped, file.library}]
 
-  defp which({:error, _}, _ours, _kept), do: :missing
-  defp which(ours, ours, _kept), do: :ours
-  defp which(_original, _ours, {:error, :enoent}), do: :original
-  # A swap that was killed may have got no further than to keep it.
-  defp which(original, _ours, original), do: :original
-  defp which(_other, _ours, _kept), do: :unknown
+  defp events_of_swap(file), do: [{:swapped, file.library}]
 
-  defp refuse(nil, _reason), do: :ok
-  defp refuse(file, reason), do: {:error, reason.(file)}
+  defp restorable(files) do
+    case Enum.find(files, &(&1.now in [:ours, :older] and &1.kept == nil)) do
+      nil ->
+        :ok
 
-  defp unknown(file) do
-    "#{file.path} is neither ours nor the original kept beside it; if it is an older one of ours, use --restore " <>
-      "first, and if Linx was built anew, delete #{file.kept}"
-  end
-
-  defp not_kept(file), do: "#{file.path} is ours, but there is no #{file.kept} to restore"
-
-  # Another VM tries: a library for a later OTP ends the VM that loads it.
-  defp loadable do
-    erl = Path.join([:code.root_dir(), "bin", "erl"])
-    ebins = for app <- [:linx_native, :elixir], do: Path.join(:code.lib_dir(app), "ebin")
-    modules = Enum.map_join(Map.values(@libraries), ", ", &"'#{&1}'")
-
-    # init:stop/1 takes its time, in which the logger gets to say why.
-    program =
-      "case [M || M <- [#{modules}], code:ensure_loaded(M) =/= {module, M}] of " <>
-        "[] -> halt(0); _ -> init:stop(1) end."
-
-    args = ["-noinput", "-boot", "no_dot_erlang", "-pa"] ++ ebins ++ ["-eval", program]
-
-    case System.cmd(erl, args, stderr_to_stdout: true, env: [{"ERL_CRASH_DUMP_SECONDS", "0"}]) do
-      {_, 0} -> :ok
-      {said, _} -> {:error, "our libraries do not load in this OTP: " <> reason(said)}
+      file ->
+        {:error,
+         "#{file.path} is ours, but no original of it is kept; to have Linx build it again: " <>
+           "mix deps.compile linx --force"}
     end
   end
 
-  # LinxNative.Loader says it in one line, among lines of the logger.
-  defp reason(said) do
-    lines = String.split(said, "\n", trim: true)
-    Enum.find(lines, "the VM ends", &(&1 =~ "cannot load"))
+  defp restore(folder, work) do
+    {swapped, own} = Enum.split_with(folder.files, &(&1.now in [:ours, :older]))
+
+    with :ok <- each(swapped, &Folder.hold(&1, work)),
+         :ok <- commit(swapped, &Folder.put_kept/1, &Folder.take_back(&1, work)) do
+      Folder.forget(folder)
+
+      stale =
+        for %{now: :other, kept: kept} = file when kept != nil <- own, do: {:stale, file.library}
+
+      {:ok, stale ++ Enum.map(swapped, &{:restored, &1.library})}
+    end
   end
 
-  # A step is what to do, and what undoes it once it was done.
-  defp take([], []), do: {:ok, :unchanged}
-  defp take([], _undo), do: {:ok, :changed}
+  # Another run, or a build of Linx, was at it at the same time.
+  defp again({:error, :changed_meanwhile}, path, fun), do: fun.(path)
+  defp again(result, _path, _fun), do: result
 
-  defp take([{step, undo} | steps], done) do
-    case step.() do
+  defp each(files, step) do
+    Enum.reduce_while(files, :ok, fn file, :ok ->
+      case step.(file) do
+        :ok -> {:cont, :ok}
+        error -> {:halt, error}
+      end
+    end)
+  end
+
+  defp commit(files, step, undo), do: commit(files, [], step, undo)
+
+  defp commit([], _done, _step, _undo), do: :ok
+
+  defp commit([file | files], done, step, undo) do
+    case step.(file) do
       :ok ->
-        take(steps, [undo | done])
+        commit(files, [file | done], step, undo)
 
-      {:error, reason} ->
-        Enum.each(done, & &1.())
-        {:error, reason}
-    end
-  end
-
-  defp swap_steps(%{path: path, kept: kept} = file) do
-    new = beside(path)
-
-    [
-      {fn -> copy(file.ours, new) end, fn -> File.rm(new) end},
-      if(file.kept?, do: nothing(), else: {fn -> link(path, kept) end, fn -> File.rm(kept) end}),
-      {fn -> rename(new, path) end, fn -> with :ok <- link(kept, new), do: rename(new, path) end}
-    ]
-  end
-
-  defp restore_steps(%{path: path, kept: kept}) do
-    ours = beside(path)
-
-    [
-      {fn -> link(path, ours) end, fn -> File.rm(ours) end},
-      {fn -> rename(kept, path) end,
-       fn -> with :ok <- link(path, kept), do: rename(ours, path) end}
-    ]
-  end
-
-  # To rename a file to another name of itself leaves both names.
-  defp clean_step(%{path: path, kept: kept}) do
-    {fn -> Enum.each([beside(path), kept], &File.rm/1) end, fn -> :ok end}
-  end
-
-  defp nothing, do: {fn -> :ok end, fn -> :ok end}
-
-  defp beside(path), do: "#{path}.#{System.pid()}.tmp"
-
-  defp copy(from, to) do
-    with {:error, reason} <- File.cp(from, to) do
-      File.rm(to)
-      {:error, "cannot write #{to}: #{:file.format_error(reason)}"}
-    end
-  end
-
-  # A second name for the same file, so that there is none without a library meanwhile.
-  defp link(from, to) do
-    with {:error, reason} <- File.ln(from, to) do
-      {:error, "cannot keep #{from} as #{to}: #{:file.format_error(reason)}"}
-    end
-  end
-
-  defp rename(from, to) do
-    with {:error, reason} <- File.rename(from, to) do
-      {:error, "cannot replace #{to}: #{:file.format_error(reason)}"}
+      error ->
+        Enum.each(done, undo)
+        error
     end
   end
 end

@@ -30,7 +30,7 @@ defmodule LinxNative.Build.Target do
   """
   @spec current(environment) :: String.t()
   def current(env \\ System.get_env()) do
-    chosen(env) || host(to_string(:erlang.system_info(:system_architecture)))
+    chosen(env) || host()
   end
 
   @doc """
@@ -40,7 +40,7 @@ defmodule LinxNative.Build.Target do
       "x86_64-unknown-linux-gnu"
   """
   @spec host(String.t()) :: String.t()
-  def host(system_architecture) do
+  def host(system_architecture \\ to_string(:erlang.system_info(:system_architecture))) do
     [arch | rest] = String.split(system_architecture, "-")
     last = List.last(rest)
     abi = if last =~ ~r/^(gnu|musl)/, do: last, else: "gnu"

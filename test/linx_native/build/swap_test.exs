@@ -1,122 +1,283 @@
 defmodule LinxNative.Build.SwapTest do
   @moduledoc """
-  The files; what the VMs make of them is tried by integration/swap.
+  The files; what the VMs make of them is tried by script/integration.
   """
 
   use ExUnit.Case, async: true
 
+  alias Linx.Mount.Native, as: Mount
   alias LinxNative.Build.Swap
-  alias LinxNative.Test.{Folder, Vm}
+  alias LinxNative.Test.{Folder, LinxFolder, Vm}
 
+  @libraries ~w(linx_mount netlink_socket)
   @names ~w(linx_mount.so netlink_socket.so)
-  @kept ~w(linx_mount.so.orig netlink_socket.so.orig)
 
   setup do
-    folder = Folder.make!()
-    for name <- @names, do: File.write!(Path.join(folder, name), "the C #{name}")
-    {:ok, folder: folder, originals: files(folder)}
+    priv = LinxFolder.make!(Folder.make!())
+    for name <- @names, do: File.write!(Path.join(priv, name), "the C #{name}")
+    {:ok, priv: priv, out: Path.join(Path.dirname(priv), "swapped_out"), originals: files(priv)}
   end
 
-  test "there and back, each time once", %{folder: folder, originals: originals} do
-    inodes = inodes(folder)
+  test "there and back, each time once", %{priv: priv, out: out, originals: originals} do
+    inodes = inodes(priv)
 
-    assert Swap.swap(folder) == {:ok, :changed}
-    swapped = files(folder)
-    assert Map.take(swapped, @names) == ours()
-    assert Map.keys(swapped) == Enum.sort(@names ++ @kept)
-    for name <- @names, do: assert(swapped[name <> ".orig"] == originals[name])
+    assert Swap.swap(priv) == {:ok, events(:swapped)}
+    # Nothing else is in the folder that a release takes.
+    assert files(priv) == ours()
+    assert Map.take(files(out), @names) == originals
+    assert Map.keys(files(out)) == @names ++ ["swapped_in.sha256"]
 
-    assert Swap.swap(folder) == {:ok, :unchanged}
-    assert files(folder) == swapped
+    assert Swap.swap(priv) == {:ok, []}
+    assert files(priv) == ours()
+    assert Map.take(files(out), @names) == originals
 
-    assert Swap.restore(folder) == {:ok, :changed}
-    assert files(folder) == originals
+    assert Swap.restore(priv) == {:ok, events(:restored)}
+    assert files(priv) == originals
     # The very files, with their owners and whatever else they have.
-    assert inodes(folder) == inodes
+    assert inodes(priv) == inodes
+    refute File.exists?(out)
 
-    assert Swap.restore(folder) == {:ok, :unchanged}
-    assert files(folder) == originals
+    assert Swap.restore(priv) == {:ok, []}
+    assert files(priv) == originals
+    refute File.exists?(out)
   end
 
-  test "what a killed swap left is completed or taken back", context do
-    %{folder: folder, originals: originals} = context
-    [first, second] = Enum.map(@names, &Path.join(folder, &1))
-    File.ln!(first, first <> ".orig")
-    assert Swap.swap(folder) == {:ok, :changed}
-    assert Map.take(files(folder), @names) == ours()
-
-    File.rename!(second <> ".orig", second)
-    File.ln!(second, second <> ".orig")
-    assert Swap.restore(folder) == {:ok, :changed}
-    assert files(folder) == originals
+  test "the list of what was put there is one that sha256sum reads", %{priv: priv, out: out} do
+    {:ok, _} = Swap.swap(priv)
+    list = Path.join(out, "swapped_in.sha256")
+    assert {said, 0} = System.cmd("sha256sum", ["--check", list], cd: priv)
+    assert said == "linx_mount.so: OK\nnetlink_socket.so: OK\n"
   end
 
-  test "neither is replaced if one cannot be", %{folder: folder, originals: originals} do
-    for name <- @names do
-      # In the way of the file that is to become the new one, or to keep ours until the end.
-      obstacle = Path.join(folder, "#{name}.#{System.pid()}.tmp")
-      File.mkdir!(obstacle)
-      assert {:error, reason} = Swap.swap(folder)
-      assert reason =~ ~r/^cannot write #{obstacle}: illegal operation on a directory$/
-      File.rmdir!(obstacle)
-      assert files(folder) == originals
+  test "ours have the mode of the files they replace", %{priv: priv} do
+    File.chmod!(Path.join(priv, "linx_mount.so"), 0o755)
+    File.chmod!(Path.join(priv, "netlink_socket.so"), 0o700)
+    {:ok, _} = Swap.swap(priv)
+    modes = for name <- @names, do: Bitwise.band(File.stat!(Path.join(priv, name)).mode, 0o777)
+    assert modes == [0o755, 0o700]
+  end
 
-      {:ok, :changed} = Swap.swap(folder)
-      swapped = files(folder)
-      File.mkdir!(obstacle)
-      assert {:error, "cannot keep " <> _} = Swap.restore(folder)
-      File.rmdir!(obstacle)
-      assert files(folder) == swapped
-      {:ok, :changed} = Swap.restore(folder)
+  describe "a library that Linx has built again" do
+    setup %{priv: priv} do
+      {:ok, _} = Swap.swap(priv)
+      build(priv, "linx_mount.so", "a newer C library")
+    end
+
+    test "is swapped, and kept in place of the older one", context do
+      %{priv: priv, out: out, originals: originals} = context
+      assert Swap.swap(priv) == {:ok, [stale: "linx_mount", swapped: "linx_mount"]}
+      assert files(priv) == ours()
+
+      newer = %{originals | "linx_mount.so" => "a newer C library"}
+      assert Map.take(files(out), @names) == newer
+      assert Swap.restore(priv) == {:ok, events(:restored)}
+      assert files(priv) == newer
+    end
+
+    test "is not touched by a restore, which removes the older one", context do
+      %{priv: priv, out: out, originals: originals} = context
+      assert Swap.restore(priv) == {:ok, [stale: "linx_mount", restored: "netlink_socket"]}
+      assert files(priv) == %{originals | "linx_mount.so" => "a newer C library"}
+      refute File.exists?(out)
     end
   end
 
-  test "libraries of ours that do not load", %{folder: folder, originals: originals} do
-    # A copy of this application, with another file for a library, and a VM that takes it for ours.
-    ours = Path.join(Folder.make!(), "linx_native")
-    File.cp_r!(Application.app_dir(:linx_native), ours)
-    File.write!(Path.join(ours, "priv/linx_mount.so"), "not a library")
-    vm = Vm.start(load: false)
-    true = Vm.call(vm, :code, :add_patha, [to_charlist(Path.join(ours, "ebin"))])
+  test "both built again: a restore leaves both", %{priv: priv, out: out} do
+    {:ok, _} = Swap.swap(priv)
+    for name <- @names, do: build(priv, name, "a newer #{name}")
+    before = files(priv)
+    assert Swap.restore(priv) == {:ok, events(:stale)}
+    assert files(priv) == before
+    refute File.exists?(out)
+  end
 
-    assert {:error, reason} = Vm.call(vm, Swap, :swap, [folder])
-    assert reason =~ ~r"^our libraries do not load in this OTP: .*cannot load .*/linx_mount.so: "
+  test "built again with the same result, it is the original", %{priv: priv, originals: originals} do
+    {:ok, _} = Swap.swap(priv)
+    build(priv, "linx_mount.so", originals["linx_mount.so"])
+    assert Swap.swap(priv) == {:ok, [swapped: "linx_mount"]}
+    assert Swap.restore(priv) == {:ok, events(:restored)}
+    assert files(priv) == originals
+  end
+
+  test "an older one of ours is replaced, and is never taken for an original", context do
+    %{priv: priv, originals: originals} = context
+    vm = with_other_libraries(&(&1 <> "older"))
+    assert Vm.call(vm, Swap, :swap, [priv]) == {:ok, events(:swapped)}
+    refute files(priv) == ours()
+
+    assert Swap.swap(priv) == {:ok, events(:swapped)}
+    assert files(priv) == ours()
+    assert Swap.restore(priv) == {:ok, events(:restored)}
+    assert files(priv) == originals
+
+    # The same, restored while the older one is there.
+    {:ok, _} = Vm.call(vm, Swap, :swap, [priv])
+    assert Swap.restore(priv) == {:ok, events(:restored)}
+    assert files(priv) == originals
+  end
+
+  test "what a killed swap left is completed or taken back", context do
+    %{priv: priv, out: out, originals: originals} = context
+    [first, second] = @names
+
+    for finish <- [&Swap.swap/1, &Swap.restore/1] do
+      # Killed after it kept the first.
+      File.mkdir!(out)
+      File.ln!(Path.join(priv, first), Path.join(out, first))
+      left_work(out)
+      assert {:ok, _} = Swap.restore(priv)
+      assert files(priv) == originals
+
+      # Killed after it put the first into place.
+      {:ok, _} = Swap.swap(priv)
+      File.rename!(Path.join(out, second), Path.join(priv, second))
+      File.ln!(Path.join(priv, second), Path.join(out, second))
+      left_work(out)
+      assert {:ok, _} = finish.(priv)
+      assert files(priv) in [ours(), originals]
+      assert "work.1000000000" not in List.wrap(File.exists?(out) && File.ls!(out))
+      {:ok, _} = Swap.restore(priv)
+      assert files(priv) == originals
+      refute File.exists?(out)
+    end
+  end
+
+  test "what a killed restore left is completed or taken back", context do
+    %{priv: priv, out: out, originals: originals} = context
+    {:ok, _} = Swap.swap(priv)
+    File.rename!(Path.join(out, "linx_mount.so"), Path.join(priv, "linx_mount.so"))
+
+    assert Swap.swap(priv) == {:ok, [swapped: "linx_mount"]}
+    assert files(priv) == ours()
+
+    File.rename!(Path.join(out, "linx_mount.so"), Path.join(priv, "linx_mount.so"))
+    assert Swap.restore(priv) == {:ok, [restored: "netlink_socket"]}
+    assert files(priv) == originals
+    refute File.exists?(out)
+  end
+
+  test "neither is replaced if one cannot be", %{priv: priv, out: out, originals: originals} do
+    for name <- @names do
+      # In the way of the original that is to be kept.
+      obstacle = Path.join(out, name)
+      File.mkdir_p!(Path.join(obstacle, "in"))
+      assert {:error, reason} = Swap.swap(priv)
+      assert reason == "cannot replace #{obstacle}: illegal operation on a directory"
+      File.rm_rf!(obstacle)
+      assert files(priv) == originals
+    end
+
+    # In the way of the run itself.
+    {:ok, _} = Swap.restore(priv)
+    File.write!(out, "")
+    assert {:error, "cannot make " <> _} = Swap.swap(priv)
+    assert files(priv) == originals
+  end
+
+  test "neither is restored if one cannot be", %{priv: priv, out: out, originals: originals} do
+    {:ok, _} = Swap.swap(priv)
+    last = Path.join(out, "netlink_socket.so")
+    # A file with a mount on it cannot be renamed.
+    :ok = Mount.mount(last, last, "", 4096, "", "", "", 0)
+    result = Swap.restore(priv)
+    :ok = Mount.umount(last, 0, "")
+
+    assert result == {:error, "cannot replace #{priv}/netlink_socket.so: file busy"}
+    assert files(priv) == ours()
+    assert Map.take(files(out), @names) == originals
+    assert Swap.restore(priv) == {:ok, events(:restored)}
+    assert files(priv) == originals
+  end
+
+  test "libraries of ours that do not load", %{priv: priv, originals: originals} do
+    vm = with_other_libraries(fn _ -> "not a library" end)
+    assert {:error, reason} = Vm.call(vm, Swap, :swap, [priv])
+    assert reason =~ ~r"^our libraries do not load in .*/linx/ebin: .*Failed to load NIF library"
     refute reason =~ "\n"
-    assert files(folder) == originals
+    assert files(priv) == originals
   end
 
-  test "a folder that is not Linx's", %{folder: folder, originals: originals} do
-    assert {:error, reason} = Swap.swap(Path.join(folder, "none"))
-    assert reason =~ ~r"^there is no #{folder}/none/linx_mount.so; the folder has to be the priv"
-
-    File.rm!(Path.join(folder, "netlink_socket.so"))
-    assert {:error, "there is no " <> _} = Swap.swap(folder)
-    assert {:error, "there is no " <> _} = Swap.restore(folder)
-    assert files(folder) == Map.take(originals, ["linx_mount.so"])
+  test "a Linx whose modules lack a function of ours" do
+    priv = LinxFolder.make!(Folder.make!(), %{"linx_mount" => "version/0, mount/8, umount/3"})
+    for name <- @names, do: File.write!(Path.join(priv, name), "the C #{name}")
+    before = files(priv)
+    assert {:error, reason} = Swap.swap(priv)
+    assert reason =~ "Function not found 'Elixir.Linx.Mount.Native':pivot_root/3"
+    assert files(priv) == before
   end
 
-  test "a file that is neither ours nor the original is left alone", %{folder: folder} do
-    {:ok, :changed} = Swap.swap(folder)
-    path = Path.join(folder, "linx_mount.so")
-    File.rm!(path)
-    File.write!(path, "built anew")
-    before = files(folder)
+  test "libraries for another machine are compared, not loaded", %{priv: priv} do
+    # On this machine LINX_NATIVE_TARGET names another one; ours are of this one all the same.
+    vm = Vm.start(load: false, env: %{"LINX_NATIVE_TARGET" => "riscv64gc-unknown-linux-gnu"})
+    before = files(priv)
+    assert {:error, reason} = Vm.call(vm, Swap, :swap, [priv])
+    assert reason =~ "is for another machine than ours, which is for riscv64gc-unknown-linux-gnu"
+    assert files(priv) == before
 
-    assert {:error, reason} = Swap.swap(folder)
-    assert reason =~ "#{path} is neither ours nor the original"
-    assert reason =~ "delete #{path}.orig"
-    assert files(folder) == before
+    for {name, content} <- ours(), do: build(priv, name, content <> "of this machine too")
+    assert Vm.call(vm, Swap, :swap, [priv]) == {:ok, events(:swapped)}
   end
 
-  test "nothing to restore from", %{folder: folder} do
-    {:ok, :changed} = Swap.swap(folder)
-    File.rm!(Path.join(folder, "linx_mount.so.orig"))
-    before = files(folder)
-    assert {:error, reason} = Swap.restore(folder)
-    assert reason =~ "is ours, but there is no #{folder}/linx_mount.so.orig"
-    assert files(folder) == before
+  test "a folder that is not Linx's", %{priv: priv, originals: originals} do
+    assert {:error, reason} = Swap.swap(Path.join(priv, "none"))
+    assert reason =~ ~r"^there is no #{priv}/none/linx_mount.so; the folder has to be the priv"
+
+    File.rm!(Path.join(priv, "netlink_socket.so"))
+    assert {:error, "there is no " <> _} = Swap.swap(priv)
+    assert {:error, "there is no " <> _} = Swap.restore(priv)
+    assert files(priv) == Map.take(originals, ["linx_mount.so"])
   end
 
+  test "a priv that is a link has its originals beside the files", context do
+    %{priv: priv, originals: originals} = context
+    source = Path.join(Folder.make!(), "priv")
+    File.rename!(priv, source)
+    File.ln_s!(source, priv)
+
+    {:ok, _} = Swap.swap(priv)
+    assert files(source) == ours()
+    assert Map.take(files(Path.join(Path.dirname(source), "swapped_out")), @names) == originals
+    {:ok, _} = Swap.restore(priv)
+    assert files(source) == originals
+  end
+
+  test "nothing to restore from", %{priv: priv, out: out} do
+    {:ok, _} = Swap.swap(priv)
+    File.rm!(Path.join(out, "linx_mount.so"))
+    before = files(priv)
+    assert {:error, reason} = Swap.restore(priv)
+    assert reason =~ "#{priv}/linx_mount.so is ours, but no original of it is kept"
+    assert reason =~ "mix deps.compile linx --force"
+    assert files(priv) == before
+  end
+
+  defp build(priv, name, content) do
+    path = Path.join(priv, name)
+    File.write!(path <> ".tmp", content)
+    File.rename!(path <> ".tmp", path)
+  end
+
+  defp left_work(out) do
+    work = Path.join(out, "work.1000000000")
+    File.mkdir_p!(work)
+    File.write!(Path.join(work, "linx_mount.so"), "half of")
+  end
+
+  # A copy of this application with other files for libraries, and a VM that takes it for ours.
+  defp with_other_libraries(change) do
+    copy = Path.join(Folder.make!(), "linx_native")
+    File.cp_r!(Application.app_dir(:linx_native), copy)
+
+    for name <- @names,
+        path = Path.join([copy, "priv", name]),
+        do: File.write!(path, path |> File.read!() |> change.())
+
+    vm = Vm.start(load: false)
+    true = Vm.call(vm, :code, :add_patha, [to_charlist(Path.join(copy, "ebin"))])
+    vm
+  end
+
+  defp events(event), do: Enum.map(@libraries, &{event, &1})
   defp ours, do: :linx_native |> :code.priv_dir() |> files() |> Map.take(@names)
 
   defp files(folder) do
