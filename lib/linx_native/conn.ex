@@ -35,6 +35,8 @@ defmodule LinxNative.Conn do
   takes, because another has its locks, say, the connection waits: others' requests, `recv/2` and `close/1` with it, not
   the timeout of a `request/3`. Where slow requests must not hold up others, use two connections.
 
+  A large dump is read as a stream, see `stream/3`.
+
   ## Events
 
   A connection that joined multicast groups (`join_group/2`, or the option `:groups`) gets their events. They go to its
@@ -53,60 +55,13 @@ defmodule LinxNative.Conn do
   again. As the kernel does not say what was lost, an overrun also ends the requests that are on their way with that
   error: for many events, use a connection of their own.
 
-  ## Compared with mdlayher/netlink
-
-  | `Conn` in Go | here |
-  | --- | --- |
-  | `Dial`, `Config.NetNS`, `Config.Groups` | `start_link/2` with `:netns` (also by process id or path) and `:groups` (also those beyond 32) |
-  | `Config.Strict` | `ext_ack: true, strict_check: true` |
-  | `Execute` | `request/3`; any number at a time |
-  | `Send`, `SendMessages` | `send/3`, `send_many/3` |
-  | `Receive` | `recv/2`, or `active/2` |
-  | `Validate` | `LinxNative.Message.validate/2`; `request/3` does it itself |
-  | `JoinGroup`, `LeaveGroup` | `join_group/2`, `leave_group/2` |
-  | `SetBPF`, `RemoveBPF` | `attach_filter/2`, `detach_filter/1`; checked first, see `LinxNative.Conn.Filter` |
-  | `SetDeadline`, `SetReadDeadline` | a timeout of each `request/3` and `recv/2` |
-  | `SetWriteDeadline` | none: the kernel takes a message at once, or refuses it (`:eagain` for a full port) |
-  | `SetOption` | `set_option/3`, and options of `start_link/2` |
-  | `SetReadBuffer`, `SetWriteBuffer` | `set_option/3` with `:read_buffer`, `:write_buffer` |
-  | `SyscallConn` | `descriptor/1` |
-  | `PID` | `info/1` |
-  | `NLDEBUG` | `trace/2` |
-  | `Close` | `close/1`; ends what waits in `request/3` and `recv/2` |
-
-  ## Compared with `:socket`
-
-  | by hand, with `open_in_netns/2` and `:socket` | here |
-  | --- | --- |
-  | the caller closes the descriptor that `:socket.open/1` duplicated, or loses it | there is none |
-  | a caller that dies in between loses one, which keeps the namespace | the VM closes it |
-  | the duplicate is inherited by programs that the VM starts | close-on-exec |
-  | one request at a time, or a table of sequence numbers | `request/3` |
-  | a buffer that is too short cuts a message | an error with its length |
-  | ENOBUFS is an error of a call | told to each request it may concern, and to the subscriber, in its place |
-  | options by number and binary | by name, checked |
+  `docs/conn.md` compares it with mdlayher/netlink and with `:socket`, row by row.
   """
 
   import Bitwise
 
-  alias LinxNative.Conn.{
-    Call,
-    Caller,
-    Entries,
-    Filter,
-    Inbox,
-    Line,
-    Native,
-    Options,
-    Outcome,
-    Requests,
-    Server,
-    Socket,
-    State,
-    Trace
-  }
-
-  alias LinxNative.{Alignment, Attributes, Errno, Error, Message, Names, Rtnetlink}
+  alias LinxNative.Conn.{Call, Filter, Loaded, Native, Options, Server, Streaming}
+  alias LinxNative.{Error, Message, Rtnetlink}
 
   @typedoc "A connection on this node, or the name it was given."
   @type t :: GenServer.server()
@@ -131,42 +86,6 @@ defmodule LinxNative.Conn do
   @typedoc "An option of the socket that is on or off, see `start_link/2`."
   @type flag :: Native.flag()
 
-  @needed [
-            Access,
-            Enum,
-            GenServer,
-            :atomics,
-            :gen_server,
-            Integer,
-            Keyword,
-            List,
-            Map,
-            Process,
-            System,
-            :queue
-          ] ++
-            [
-              Alignment,
-              Attributes,
-              Attributes.Kind,
-              Attributes.Schema,
-              Call,
-              Caller,
-              Entries,
-              Errno,
-              Error,
-              Inbox,
-              Line,
-              Message,
-              Names,
-              Options,
-              Outcome,
-              Requests,
-              Server,
-              Socket,
-              State,
-              Trace
-            ]
   @dump Message.flags([:dump])
   @create Message.flags([:create])
   @echo Message.flags([:echo])
@@ -229,8 +148,7 @@ defmodule LinxNative.Conn do
   @doc false
   # `change` gets the checked options, and returns those that the connection starts with.
   def start_link(protocol, options, change) do
-    # What a request and an error need, for when no descriptor is left to load it with.
-    for module <- @needed, do: {:module, ^module} = Code.ensure_loaded(module)
+    Loaded.ensure!()
 
     protocol = Options.protocol!(protocol)
     {server, options} = Options.split!(options)
@@ -294,7 +212,7 @@ defmodule LinxNative.Conn do
   defp request(conn, message, request, deadline, retry) do
     id = make_ref()
 
-    case Call.call_until(conn, speak(message, {:request, id, request}), id, left(deadline)) do
+    case Call.call_until(conn, Call.speak(message, {:request, id, request}), id, left(deadline)) do
       {:error, %Error{reason: :dump_interrupted}} when retry > 0 ->
         request(conn, message, request, deadline, retry - 1)
 
@@ -315,6 +233,40 @@ defmodule LinxNative.Conn do
   """
   @spec request!(t, Message.t(), keyword) :: [Message.t()]
   def request!(conn, message, options \\ []), do: conn |> request(message, options) |> value!()
+
+  @doc """
+  Returns an enumerable of the messages of a dump, which receives them as they are consumed.
+
+      {:ok, conn} = LinxNative.Conn.start_link(:route)
+      request = LinxNative.Rtnetlink.message(:getroute, flags: [:dump])
+      count = conn |> LinxNative.Conn.stream(request) |> Enum.count()
+
+  The kernel makes the next part of a dump, some 32 KiB, when the one before was received. So a stream takes as much memory
+  for a million routes as for a hundred. It may be left at any point, and begins anew each time it is enumerated.
+
+  Each enumeration has a socket of its own, in the network namespace of the connection, without its filter and its groups.
+  So a slow consumer holds up nobody. The socket is closed when the enumeration ends, however it does, when its process
+  ends, and when the connection does. To open it takes what it took to open the connection, and `CAP_NET_ADMIN` unless
+  `:netns` is `:host`.
+
+  What goes wrong raises a `LinxNative.Error`, after the messages that came before: for example `:dump_interrupted`, when
+  what is listed changed meanwhile, or `:closed`.
+
+  Options: `:timeout` - that of each part, in milliseconds, or `:infinity`; 5000.
+
+  A `message` without the flag `:dump` raises `ArgumentError`.
+  """
+  @spec stream(t, Message.t(), keyword) :: Enumerable.t()
+  def stream(conn, %Message{flags: flags} = message, options \\ []) do
+    options = Options.call!(options, timeout: 5000)
+
+    unless is_integer(flags) and dump?(flags) do
+      raise ArgumentError,
+            "a stream is of a dump: the message needs the flag :dump, see LinxNative.Message.flags/1"
+    end
+
+    Streaming.stream(conn, %{message | flags: flags ||| @request_and_ack}, options[:timeout])
+  end
 
   @doc """
   Sends one message as it is, and does not wait for an answer; that goes to the subscriber, or to `recv/2`.
@@ -343,7 +295,7 @@ defmodule LinxNative.Conn do
     send = {:send, id, bytes, options[:to]}
 
     with {:ok, addresses} <-
-           Call.call_until(conn, speak(hd(messages), send), id, options[:timeout]) do
+           Call.call_until(conn, Call.speak(hd(messages), send), id, options[:timeout]) do
       {:ok,
        for {message, {number, port_id}} <- Enum.zip(messages, addresses) do
          %{message | sequence: number, port_id: port_id}
@@ -539,10 +491,6 @@ defmodule LinxNative.Conn do
 
   defp value!({:ok, value}), do: value
   defp value!({:error, error}), do: raise(error)
-
-  # The numbers of one protocol mean something else in another: the connection refuses them.
-  defp speak(%Message{protocol: nil}, request), do: request
-  defp speak(%Message{protocol: protocol}, request), do: {:speak, protocol, request}
 
   defp native(conn, stage, function, arguments, timeout) do
     call(conn, {:native, stage, function, arguments}, timeout)

@@ -97,6 +97,53 @@ defmodule LinxNative.Conn.FeaturesConnectionTest do
     end
   end
 
+  describe "`Config.PID`" do
+    test "the port that the kernel chooses is free, also if that of the VM's process id is taken" do
+      ports = for _ <- 1..20, do: port_id(open!(:route))
+      assert ports == Enum.uniq(ports)
+      refute 0 in ports
+    end
+  end
+
+  describe "`Config.MessageBufferSize`" do
+    test "a datagram as long as the option is whole, and a longer one is an error with its length" do
+      {:ok, [link]} = Conn.request(route!(), Links.get("lo"))
+      length = byte_size(Message.encode(link))
+      assert {:ok, [^link]} = read_lo(route!(datagram: length), link)
+      assert {:error, error} = read_lo(route!(datagram: length - 1), link)
+      assert %Error{reason: :truncated, detail: ^length} = error
+    end
+
+    # The numbers in its header are those of the connection, and its counters those of the namespace.
+    defp read_lo(conn, link) do
+      with {:ok, [answer]} <- Conn.request(conn, Links.get("lo")) do
+        assert byte_size(answer.body) == byte_size(link.body)
+        {:ok, [link]}
+      end
+    end
+  end
+
+  describe "`ReceiveIter`" do
+    test "a dump is received as it is consumed, and an error comes after what came before it" do
+      container = Container.start([:net])
+      for n <- 1..40, do: Container.sh!(container, "ip link add link#{n} type bridge")
+      conn = open!(:route, netns: {:pid, container.pid})
+      stream = Conn.stream(conn, Links.dump())
+      assert Enum.map(stream, &Links.read(&1).name) == names(conn)
+
+      {:ok, seen} = Agent.start_link(fn -> 0 end)
+
+      assert_raise Error, "the connection is closed", fn ->
+        for _link <- stream do
+          Agent.update(seen, &(&1 + 1))
+          Conn.close(conn)
+        end
+      end
+
+      assert Agent.get(seen, & &1) in 1..40
+    end
+  end
+
   describe "`PID`" do
     test "the port id that the kernel gave the socket" do
       {one, other} = {open!(:route), open!(:route)}

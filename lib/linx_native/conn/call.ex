@@ -5,7 +5,7 @@ defmodule LinxNative.Conn.Call do
   # suspended, or be on another node.
 
   alias LinxNative.Conn.Caller
-  alias LinxNative.Error
+  alias LinxNative.{Error, Message}
 
   # How long a connection on another node, or a timeout of 0, has to answer that there is nothing, in milliseconds.
   @grace 1000
@@ -31,6 +31,13 @@ defmodule LinxNative.Conn.Call do
       error
     end
   end
+
+  @doc """
+  Says of what protocol a message is: its numbers mean something else in another, so the server refuses it then.
+  """
+  @spec speak(Message.t(), term) :: term
+  def speak(%Message{protocol: nil}, request), do: request
+  def speak(%Message{protocol: protocol}, request), do: {:speak, protocol, request}
 
   @doc """
   Waits for the next item of the inbox. It is not lost when the time is over at the moment it comes: the two sides agree,

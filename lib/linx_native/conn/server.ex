@@ -108,6 +108,11 @@ defmodule LinxNative.Conn.Server do
     {:reply, Socket.call(state.socket, stage, function, arguments), state}
   end
 
+  def handle_call(:beside, _from, state) do
+    options = Socket.beside(state.socket, %{state.options | trace: state.trace})
+    {:reply, {:ok, {self(), state.number, options}}, state}
+  end
+
   def handle_call(:protocol, _from, state), do: {:reply, {:ok, state.protocol}, state}
   def handle_call({:trace, trace}, _from, state), do: {:reply, :ok, %{state | trace: trace}}
   def handle_call(:info, _from, state), do: {:reply, {:ok, info(state)}, state}

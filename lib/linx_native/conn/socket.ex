@@ -36,6 +36,23 @@ defmodule LinxNative.Conn.Socket do
     end
   end
 
+  @doc """
+  Returns the options of another socket in the same network namespace, whose requests are answered in the same way, and
+  which gets nothing else.
+  """
+  @spec beside(t, map) :: map
+  def beside({_native, reference} = socket, options) do
+    flags =
+      for flag <- [:cap_ack, :ext_ack, :strict_check],
+          call(socket, flag, :flag, [flag]) == {:ok, true},
+          do: {flag, true}
+
+    # To look at the namespace of a socket takes a right that one of the VM's own namespace does without.
+    netns = if options.netns == :host, do: :host, else: {:beside, reference}
+    own = %{groups: [], filter: nil, buffers: [], accept: :kernel, subscriber: nil, active: false}
+    options |> Map.merge(own) |> Map.merge(%{netns: netns, flags: flags})
+  end
+
   @doc "See `LinxNative.Conn.Native.exchange/3`."
   @spec exchange(t, [{Native.u32(), binary}], Native.u32()) :: [Native.entry()] | Native.failed()
   def exchange({native, socket}, messages, datagrams),
