@@ -11,7 +11,7 @@ defmodule LinxNative.Conn.DoubleTest do
 
   @moduletag :conn
 
-  @patience 5_000
+  @patience LinxNative.Test.Await.patience()
 
   defp link(index, name) do
     Rtnetlink.message(:newlink, header: [index: index], attributes: [ifname: name])
@@ -248,7 +248,7 @@ defmodule LinxNative.Conn.DoubleTest do
       conn = start!([], groups: [:link])
       task = Task.async(fn -> Conn.recv(conn, :infinity) end)
       :ok = Conn.Test.send_event(conn, :link, [link(3, "blue")])
-      assert {:ok, [_event], _origin} = Task.await(task)
+      assert {:ok, [_event], _origin} = Task.await(task, :infinity)
     end
 
     test "may be lost" do
@@ -312,7 +312,7 @@ defmodule LinxNative.Conn.DoubleTest do
       kernel = kernel(conn)
       monitor = Process.monitor(kernel)
       :ok = Conn.close(conn)
-      assert {:error, %Error{reason: :closed}} = Task.await(waiting)
+      assert {:error, %Error{reason: :closed}} = Task.await(waiting, :infinity)
       assert_receive {:DOWN, ^monitor, :process, ^kernel, _reason}, @patience
     end
 

@@ -57,7 +57,7 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
       conn = open!(:usersock, accept: :any, trace: self())
       to = port_id(conn)
       {:ok, sent} = Conn.send_many(sender, [%Message{type: 20}, %Message{type: 21}], to: to)
-      assert {:ok, received, _origin} = Conn.recv(conn, 5_000)
+      assert {:ok, received, _origin} = Conn.recv(conn, patience())
 
       assert_received {:netlink_trace, ^sender, %Trace{port_id: ^to, direction: :sent} = event}
       assert Enum.map(event.messages, & &1.type) == Enum.map(sent, & &1.type)
@@ -84,7 +84,7 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
             {<<8::native-32, 0::96>>, {:malformed, :bad_length}}
           ] do
         [:drained, :sent, :drained] = Native.exchange(forger, [{port_id(conn), bytes}], 1)
-        {:error, _told} = Conn.recv(conn, 5_000)
+        {:error, _told} = Conn.recv(conn, patience())
 
         assert_received {:netlink_trace, ^conn,
                          %Trace{messages: [], error: %Error{} = error} = event}
@@ -186,7 +186,7 @@ defmodule LinxNative.Conn.FeaturesTraceTest do
   end
 
   defp await_error(conn) do
-    case Conn.recv(conn, 5_000) do
+    case Conn.recv(conn, patience()) do
       {:ok, _messages, _origin} -> await_error(conn)
       {:error, _reason} -> true
     end

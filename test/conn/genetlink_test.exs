@@ -34,7 +34,7 @@ defmodule LinxNative.GenetlinkTest do
            }}
   @features %{header: @device, hw: {2, @bitset}, wanted: {3, @bitset}, active: {4, @bitset}}
 
-  @patience 5_000
+  @patience Await.patience()
 
   defp namespace do
     netns = {:pid, Container.start([:net]).pid}

@@ -13,7 +13,7 @@ defmodule LinxNative.RtnetlinkTest do
 
   doctest Rtnetlink
 
-  @patience 5_000
+  @patience Await.patience()
 
   defp request!(conn, type, options) do
     {:ok, messages} = Conn.request(conn, Rtnetlink.message(type, options))

@@ -21,8 +21,6 @@ defmodule LinxNative.HostileProcessesTest do
   # The state of a process that is over, or was waited for.
   @over ["Z", nil]
 
-  @moduletag timeout: 300_000
-
   setup do
     container = Container.start([:net, :mount, :pid])
     folder = Folder.make!()

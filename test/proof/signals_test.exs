@@ -38,6 +38,23 @@ defmodule LinxNative.SignalsTest do
     end
   end
 
+  test "a child that the container stops goes on with its one system call" do
+    hold = Hold.start()
+    container = Container.start([:mount, :pid])
+    operation = Operations.get(:procfs_by_child, Folder.make!(), container)
+    Operations.prepare(operation)
+
+    held = hold |> Hold.begin(operation.mfa) |> Hold.continue_to("mount")
+    assert File.read!("/proc/#{held.tid}/status") =~ ~r/^NSpid:\s*\d+\s+\d+$/m
+    {_, 0} = System.cmd("kill", ["-STOP", held.tid])
+    assert %{answer: :ok} = held |> Hold.last() |> to_the_end()
+    Operations.undo(operation)
+  end
+
+  # The kernel begins a call again that a signal interrupted.
+  defp to_the_end(%{held: _} = held), do: held |> Hold.continue() |> to_the_end()
+  defp to_the_end(done), do: done
+
   defp masks(%{answer: answer}, masks), do: {answer, Enum.reverse(masks)}
 
   defp masks(%{held: call, tid: tid} = held, masks) do
