@@ -9,7 +9,7 @@ defmodule LinxNative.Test.Repeat do
   Returns how many bytes of binaries and resources the VM has then, once garbage is collected.
   """
   def run(calls, times) do
-    for _ <- 1..times, {module, function, args} <- calls do
+    for _ <- 1..times//1, {module, function, args} <- calls do
       with {:ok, fd} when is_integer(fd) <- apply(module, function, args) do
         Linx.Netlink.Socket.Native.close_fd(fd)
       end
