@@ -79,16 +79,23 @@ defmodule LinxNative.Conn.ExamplesTest do
     assert Enum.sort(for([_line, name | _] <- said, do: name)) == Enum.sort(names)
   end
 
-  test "that of the README" do
-    container = Container.start([:net])
+  # In their order, with what the ones before have bound. The first finds the container that the reader has started.
+  test "those of the README run as pasted" do
+    container = Container.start([:mount, :net, :pid])
     readme = File.read!(Path.join(@root, "README.md"))
-    [_, section] = String.split(readme, "## A connection: `LinxNative.Conn`\n")
-    [_, code] = Regex.run(~r/```elixir\n(.*?)```/s, section)
-    Code.eval_string(String.replace(code, "4711", "#{container.pid}"))
+    [_, section] = String.split(readme, "## Examples\n")
+    [section, _] = String.split(section, "## Guarantees\n")
+    blocks = for [_, code] <- Regex.scan(~r/```elixir\n(.*?)```/s, section), do: code
+    assert ["pid = " <> _ | code] = blocks
+    assert length(code) == 3
+
+    Code.eval_string(Enum.join(code, "\n"), pid: container.pid)
 
     {:ok, conn} = Conn.start_link(:route, netns: {:pid, container.pid})
     {:ok, links} = Conn.request(conn, Links.dump())
     assert Enum.map(links, &Links.read(&1).name) == ["lo", "blue"]
+    assert %{fstype: "proc"} = Container.mount_at(container, "/proc")
+    assert %{options: ["ro" | _]} = Container.mount_at(container, "/mnt/usr")
   end
 
   test "that of the documentation of LinxNative.Conn" do
