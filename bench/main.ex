@@ -6,6 +6,7 @@ defmodule LinxNative.Bench do
   alias LinxNative.Bench.{
     Charts,
     Compare,
+    Connections,
     Cpus,
     Legacy,
     Load,
@@ -30,7 +31,8 @@ defmodule LinxNative.Bench do
 
   @doc """
   Runs it. Arguments: `--quick`, and the folders of the programs, of the C libraries and for the results. With `--compare`
-  and the folder of earlier results it only compares, with `--requests` it only measures `LinxNative.Conn`.
+  and the folder of earlier results it only compares, with `--requests` and `--connections` it only measures
+  `LinxNative.Conn`.
   """
   def main(args) do
     {options, []} =
@@ -38,6 +40,7 @@ defmodule LinxNative.Bench do
         strict: [
           quick: :boolean,
           requests: :boolean,
+          connections: :boolean,
           compare: :string,
           programs: :string,
           reference: :string,
@@ -50,6 +53,7 @@ defmodule LinxNative.Bench do
     cond do
       options[:compare] -> Compare.print(options[:results], options[:compare])
       options[:requests] -> Requests.main(harness, options[:results])
+      options[:connections] -> Connections.main(harness, options[:results])
       true -> measure(harness, options)
     end
   end
