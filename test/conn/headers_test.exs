@@ -1,18 +1,20 @@
-defmodule LinxNative.RtnetlinkHeadersTest do
+defmodule LinxNative.HeadersTest do
   @moduledoc """
-  The numbers behind the names of `LinxNative.Rtnetlink` and the layout of its headers are those of the kernel's headers:
-  a C compiler compares them.
+  The numbers behind the names of `LinxNative.Rtnetlink` and `LinxNative.Genetlink`, those in their documentation, and the
+  layout of the headers of messages are those of the kernel's headers: a C compiler compares them.
   """
 
   use LinxNative.Test.Case
 
+  alias LinxNative.{Attributes, Genetlink, Message}
   alias LinxNative.Attributes.Kind
   alias LinxNative.Rtnetlink.{Layout, Types}
 
   @moduletag :conn
 
   @includes ~w(stddef.h sys/socket.h linux/rtnetlink.h linux/if_link.h linux/if_addr.h linux/neighbour.h) ++
-              ~w(linux/net_namespace.h linux/if.h linux/if_arp.h)
+              ~w(linux/net_namespace.h linux/if.h linux/if_arp.h linux/genetlink.h linux/wireguard.h) ++
+              ~w(linux/ethtool_netlink.h)
 
   # By message: the structure, the prefix of its fields, the prefix of its attributes.
   @structures [
@@ -154,6 +156,78 @@ defmodule LinxNative.RtnetlinkHeadersTest do
       end)
 
     equations ++ [equal("(sizeof(struct #{structure}) + 3) & ~3", size)]
+  end
+
+  test "the controller of generic netlink" do
+    schema = Genetlink.schema(%Message{type: 16})
+    {:list, {:nested, operation}} = kind(schema, :ops)
+    {:list, {:nested, group}} = kind(schema, :mcast_groups)
+    {:bits, _kind, capabilities, _ordered} = kind(operation, :flags)
+
+    capabilities =
+      for {name, bit} <- capabilities do
+        constant =
+          %{admin: "ADMIN_PERM", namespace_admin: "UNS_ADMIN_PERM", policy: "CMD_CAP_HASPOL"}[
+            name
+          ]
+
+        equal("GENL_" <> (constant || constant("CMD_CAP", name)), bit)
+      end
+
+    assert_holds(
+      numbers("CTRL_ATTR", schema.names) ++
+        numbers("CTRL_ATTR_OP", operation.names) ++
+        numbers("CTRL_ATTR_MCAST_GRP", group.names) ++
+        capabilities ++ [equal("GENL_ID_CTRL", 16), equal("CTRL_CMD_GETFAMILY", 3)]
+    )
+  end
+
+  test "the schema for WireGuard, and its commands" do
+    {schema, _binding} = Genetlink |> documented("## WireGuard") |> Code.eval_string()
+    device = Attributes.schema(schema)
+    {:list, {:nested, peer}} = kind(device, :peers)
+    {:list, {:nested, address}} = kind(peer, :allowedips)
+    {:bits, _kind, device_flags, _ordered} = kind(device, :flags)
+    {:bits, _kind, peer_flags, _ordered} = kind(peer, :flags)
+    {:enum, _kind, families, _numbers} = kind(address, :family)
+
+    assert_holds(
+      numbers("WGDEVICE_A", device.names) ++
+        numbers("WGPEER_A", peer.names) ++
+        numbers("WGALLOWEDIP_A", address.names) ++
+        numbers("WGDEVICE_F", device_flags) ++
+        numbers("WGPEER_F", peer_flags) ++
+        numbers("AF", families) ++
+        [equal("WG_CMD_GET_DEVICE", 0), equal("WG_CMD_SET_DEVICE", 1)]
+    )
+  end
+
+  test "what the documentation and the example say of ethtool" do
+    [_, code] = Regex.run(~r/^    schema = (.*)$/m, documented(Genetlink, ""))
+    {schema, _binding} = Code.eval_string(code)
+    schema = Attributes.schema(schema)
+    {:nested, header} = kind(schema, :header)
+
+    assert_holds(
+      numbers("ETHTOOL_A_LINKSTATE", schema.names) ++
+        numbers("ETHTOOL_A_HEADER", header.names) ++
+        [
+          equal("ETHTOOL_MSG_LINKSTATE_GET", 6),
+          equal("ETHTOOL_MSG_LINKMODES_GET", 4),
+          equal("ETHTOOL_A_LINKMODES_SPEED", 5),
+          equal("ETHTOOL_A_LINKMODES_DUPLEX", 6)
+        ]
+    )
+  end
+
+  defp kind(schema, name), do: elem(schema.types[schema.names[name]], 1)
+
+  # The lines of code after a mark in the documentation of a module.
+  defp documented(module, mark) do
+    {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(module)
+    [_before, text] = String.split("\n" <> text, "\n" <> mark, parts: 2)
+    lines = String.split(text, "\n")
+    lines |> Enum.filter(&(&1 == "" or String.starts_with?(&1, "    "))) |> Enum.join("\n")
   end
 
   test "a number that is wrong would be seen" do
