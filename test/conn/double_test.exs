@@ -127,6 +127,23 @@ defmodule LinxNative.Conn.DoubleTest do
       assert {:ok, [%Message{sequence: ^second}], _origin} = Conn.recv(conn, @patience)
     end
 
+    test "to a stream, each time it is enumerated" do
+      links = for index <- 1..100, do: link(index, "link#{index}")
+      interrupted = %{link(1, "lo") | flags: Message.flags([:dump_intr])}
+
+      conn =
+        start!([{dump(), {:ok, links}}, {dump(), {:ok, links}}, {dump(), {:ok, [interrupted]}}])
+
+      stream = Conn.stream(conn, dump())
+      assert stream |> names() |> length() == 100
+      assert stream |> Enum.take(2) |> names() == ["link1", "link2"]
+
+      assert %Error{reason: :dump_interrupted} =
+               assert_raise(Error, fn -> Enum.to_list(stream) end)
+
+      assert Conn.Test.unused(conn) == []
+    end
+
     test "to many at a time are each its own" do
       conn = start!(fn request -> {:ok, [link(Rtnetlink.decode!(request).header.index, "x")]} end)
 
