@@ -127,7 +127,7 @@ defmodule LinxNative.Attributes do
   def schema(schema), do: Schema.compile(schema)
 
   @doc """
-  The bytes of attributes, in order, each padded with zeros to a multiple of 4.
+  Returns the bytes of attributes, in order, each padded with zeros to a multiple of 4.
 
   An attribute of the schema is given by its name, or its type, with a value as `decode/2` gives it for its kind. One that
   the schema does not know is given by its type with a `t:value/0`.
@@ -243,13 +243,13 @@ defmodule LinxNative.Attributes do
   defp refuse!(path, what), do: raise(ArgumentError, "#{Schema.label(path)} #{what}")
 
   @doc """
-  The attributes of a binary, in order: `decode/2` with a schema that knows no type.
+  Returns the attributes of a binary, in order: `decode/2` with a schema that knows no type.
   """
   @spec decode(binary) :: {:ok, [{type, payload :: binary}]} | {:error, Error.t()}
   def decode(binary), do: decode(binary, %{})
 
   @doc """
-  The attributes of a binary with their values, in order; none for an empty one.
+  Returns the attributes of a binary with their values, in order; none for an empty one.
 
   A type that is there more than once is given as often. The flag bits are taken off the types. An
   attribute has the key that the schema has for it; one that the schema does not know has its type as its key, and its
@@ -336,7 +336,7 @@ defmodule LinxNative.Attributes do
   end
 
   @doc """
-  The value of the first attribute with that name or type, or `default` where there is none.
+  Returns the value of the first attribute with that name or type, or `default` where there is none.
   """
   @spec get([{key, held}], key, default) :: held | default when held: term, default: term
   def get(attributes, key, default \\ nil) do

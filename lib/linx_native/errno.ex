@@ -25,7 +25,7 @@ defmodule LinxNative.Errno do
   @type t :: atom | pos_integer
 
   @doc """
-  The name of an error number.
+  Returns the name of an error number.
 
       iex> LinxNative.Errno.name(2)
       :enoent

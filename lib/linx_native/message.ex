@@ -98,7 +98,7 @@ defmodule LinxNative.Message do
   }
 
   @doc """
-  The bytes of a message, padded with zeros to a multiple of 4.
+  Returns the bytes of a message, padded with zeros to a multiple of 4.
 
   The length field counts header and body, not the padding. Several encoded messages in a row are
   a datagram of several.
@@ -128,7 +128,7 @@ defmodule LinxNative.Message do
   end
 
   @doc """
-  All messages of a datagram, in order; none for an empty one.
+  Returns all messages of a datagram, in order; none for an empty one.
 
   The last one may lack its padding. The bodies are parts of `datagram` and keep it in memory:
   copy (`:binary.copy/1`) what is to be kept for long. `protocol` becomes their field of that name.
@@ -193,7 +193,7 @@ defmodule LinxNative.Message do
   end
 
   @doc """
-  The flags of these names in one number.
+  Returns the flags of these names in one number.
 
       iex> LinxNative.Message.flags([:request, :dump])
       0x301
@@ -208,7 +208,7 @@ defmodule LinxNative.Message do
   def flags(names), do: Enum.reduce(names, 0, &Bitwise.bor(bits!(&1), &2))
 
   @doc """
-  Whether a message has all the bits of a flag.
+  Reports whether a message has all the bits of a flag.
 
   An unknown name raises `ArgumentError`.
   """
@@ -221,7 +221,7 @@ defmodule LinxNative.Message do
   defp bits!(name), do: Names.fetch!(@flags, name, "no flag of a message")
 
   @doc """
-  Whether a message may be the reply to a request.
+  Reports whether a message may be the reply to a request.
 
   The sequence numbers must be equal, and the port ids too. A request with port id 0 left that to
   the kernel: then the reply's is not looked at.
