@@ -48,7 +48,7 @@ defmodule LinxNative.Conn.Caller do
   def claim(%__MODULE__{claim: claim}), do: won?(claim)
 
   @doc "Returns a claim for a process of this node."
-  @spec new_claim() :: claim
+  @spec new_claim() :: :atomics.atomics_ref()
   def new_claim, do: :atomics.new(1, signed: false)
 
   @doc "Whether it is the first that claims."

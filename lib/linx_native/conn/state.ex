@@ -109,9 +109,7 @@ defmodule LinxNative.Conn.State do
   def leave(state, id, ending) do
     case Map.pop(state.callers, id) do
       {nil, _callers} ->
-        {caller, inbox} = Inbox.leave(state.inbox, id)
-        if caller, do: ending.(caller)
-        {false, %{state | inbox: inbox}}
+        {false, %{state | inbox: leave_inbox(state.inbox, id, ending)}}
 
       {{caller, _addresses}, callers} ->
         ending.(caller)
@@ -123,6 +121,17 @@ defmodule LinxNative.Conn.State do
         ending.(request.from)
         dump? = Requests.dumping?(requests, number)
         {dump?, %{state | requests: requests, callers: callers}}
+    end
+  end
+
+  defp leave_inbox(inbox, id, ending) do
+    case Inbox.leave(inbox, id) do
+      {nil, inbox} ->
+        inbox
+
+      {caller, inbox} ->
+        ending.(caller)
+        inbox
     end
   end
 
