@@ -27,7 +27,7 @@ defmodule LinxNative.SoakTest do
     vm = Vm.start()
 
     run = fn rounds ->
-      Vm.call(vm, Soak, :run, [@callers, rounds, files, folder], :infinity)
+      Vm.call(vm, Soak, :run, [@callers, rounds, files, folder])
     end
 
     in_a_round = run.(1)

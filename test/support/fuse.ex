@@ -2,13 +2,12 @@ defmodule LinxNative.Test.Fuse do
   @moduledoc """
   A file system of a container in which every look-up waits, until its daemon answers or ends.
 
-  The kernel asks for a name once: a second look-up of the same name waits for the first one, beyond the reach of any signal.
-  So use a name for each call.
+  Use a name for each call: a second look-up of the same name waits for the first one.
   """
 
   alias LinxNative.Test.{Await, Container, Harness, Program}
 
-  @enforce_keys [:program, :waiting]
+  @enforce_keys [:program, :waiting, :start]
   defstruct @enforce_keys
 
   @connections "/sys/fs/fuse/connections"
@@ -16,15 +15,18 @@ defmodule LinxNative.Test.Fuse do
   @doc """
   Mounts it at `folder` of the container, which has to be there.
 
-  With `initialized: false` the daemon does not even answer the kernel's first request.
+  `start` is what its daemon answers to the kernel's first request: `:parallel`, that the kernel may ask for several names
+  of a folder at a time; `:serial`, that it may not; or `:never`. With the last two, all look-ups but the first wait where
+  no signal reaches them.
   """
-  def mount!(%Container{} = container, folder, options \\ []) do
-    flags = if Keyword.get(options, :initialized, true), do: [], else: ["--uninitialized"]
-    [command | args] = Container.nsenter(container) ++ [Harness.path(), "fuse", folder | flags]
+  def mount!(%Container{} = container, folder, start \\ :parallel) do
+    [command | args] =
+      Container.nsenter(container) ++ [Harness.path(), "fuse", folder, "#{start}"]
+
     program = Program.start!(command, args)
     "ready " <> connection = Program.line!(program)
     waiting = "/proc/#{container.pid}/root#{@connections}/#{connection}/waiting"
-    %__MODULE__{program: program, waiting: waiting}
+    %__MODULE__{program: program, waiting: waiting, start: start}
   end
 
   @doc """
@@ -35,10 +37,10 @@ defmodule LinxNative.Test.Fuse do
   end
 
   @doc """
-  Awaits that so many requests wait there.
+  Awaits that at least so many requests wait there.
   """
-  def await_waiting!(fuse, count, timeout \\ 30_000) do
-    Await.until(timeout, fn -> waiting(fuse) == count end) ||
+  def await_waiting!(fuse, count) do
+    Await.until(fn -> waiting(fuse) >= count end) ||
       raise "not #{count} requests wait, but #{waiting(fuse)}"
 
     :ok

@@ -19,6 +19,8 @@ const LONGEST: usize = 128 * 1024;
 const PAGE: u32 = 4096;
 const HEADER: usize = 40;
 
+const PARALLEL_DIROPS: u32 = 1 << 18;
+
 const LOOKUP: u32 = 1;
 const FORGET: u32 = 2;
 const GETATTR: u32 = 3;
@@ -28,12 +30,23 @@ const INIT: u32 = 26;
 const INTERRUPT: u32 = 36;
 const BATCH_FORGET: u32 = 42;
 
+/// What the daemon says to the kernel at first.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Start {
+    /// That it may ask for several names of a folder at a time.
+    Parallel,
+    /// That it may not: while one look-up waits, others in that folder wait where no signal reaches them.
+    Serial,
+    /// Nothing. Look-ups wait as with the above.
+    Never,
+}
+
 /// Mounts a file system at `folder`, says `ready NUMBER`, the number of its connection, and answers nothing.
 ///
-/// With `initialized` it answers the kernel's first request. Then it obeys standard input, in lines, with `ok`: `read` takes
+/// First it answers the kernel's first request, with what `start` lets the kernel do. Then it obeys standard input, in lines, with `ok`: `read` takes
 /// requests and leaves them without an answer, `answer` answers them: there is whatever name is looked up, a regular file if
 /// it starts with `file`, else a directory. An empty line ends it, and with it all that wait.
-pub(crate) fn run(folder: &str, initialized: bool) -> Outcome {
+pub(crate) fn run(folder: &str, start: Start) -> Outcome {
     die_with_parent()?;
     let mut device = OpenOptions::new()
         .read(true)
@@ -44,9 +57,12 @@ pub(crate) fn run(folder: &str, initialized: bool) -> Outcome {
         device.as_raw_fd()
     );
     mount_at(folder, "fuse", &options)?;
-    mount_at(CONNECTIONS, "fusectl", "")?;
-    if initialized {
-        let mut files = Files::default();
+    if fs::read_dir(CONNECTIONS)?.next().is_none() {
+        mount_at(CONNECTIONS, "fusectl", "")?;
+    }
+    let parallel = start == Start::Parallel;
+    if start != Start::Never {
+        let mut files = Files::new(parallel);
         while !files.initialized {
             let request = Request::read(&mut device)?;
             files.answer(&mut device, &request)?;
@@ -59,7 +75,7 @@ pub(crate) fn run(folder: &str, initialized: bool) -> Outcome {
         match line?.as_str() {
             "" => break,
             "read" => thread::spawn(move || while Request::read(&mut device).is_ok() {}),
-            "answer" => thread::spawn(move || Files::default().serve(&mut device)),
+            "answer" => thread::spawn(move || Files::new(parallel).serve(&mut device)),
             other => return Err(format!("fuse: what is {other}?").into()),
         };
         say("ok")?;
@@ -111,12 +127,20 @@ impl Request {
 /// The names that were looked up, each a node.
 #[derive(Default)]
 struct Files {
+    parallel: bool,
     initialized: bool,
     nodes: HashMap<(u64, Vec<u8>), u64>,
     regular: Vec<u64>,
 }
 
 impl Files {
+    fn new(parallel: bool) -> Self {
+        Self {
+            parallel,
+            ..Self::default()
+        }
+    }
+
     fn serve(&mut self, device: &mut File) {
         while let Ok(request) = Request::read(device) {
             // Fails for a request whose caller was killed.
@@ -129,7 +153,7 @@ impl Files {
             FORGET | INTERRUPT | BATCH_FORGET => return Ok(()),
             INIT => {
                 self.initialized = true;
-                Ok(init())
+                Ok(init(self.parallel))
             }
             LOOKUP => Ok(self.look_up(request.node, &request.rest)),
             GETATTR => Ok(self.attributes(request.node)),
@@ -180,8 +204,9 @@ impl Files {
 }
 
 /// A `struct fuse_init_out` of version 7.31.
-fn init() -> Vec<u8> {
-    let mut answer = ints(&[7, 31, 0, 0, 0, PAGE, 1]);
+fn init(parallel: bool) -> Vec<u8> {
+    let flags = if parallel { PARALLEL_DIROPS } else { 0 };
+    let mut answer = ints(&[7, 31, 0, flags, 0, PAGE, 1]);
     answer.resize(64, 0);
     answer
 }
@@ -207,7 +232,7 @@ mod tests {
     #[test]
     fn answers_are_as_long_as_the_kernel_wants_them() {
         let mut files = Files::default();
-        assert_eq!(init().len(), 64);
+        assert_eq!(init(true).len(), 64);
         assert_eq!(files.look_up(1, b"a\0").len(), 128);
         assert_eq!(files.attributes(1).len(), 104);
     }

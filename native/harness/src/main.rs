@@ -11,7 +11,7 @@
 //! linx_harness errnos
 //! linx_harness spy
 //! linx_harness signal NAME
-//! linx_harness fuse FOLDER [--uninitialized]
+//! linx_harness fuse FOLDER parallel|serial|never
 //! linx_harness mounts
 //! ```
 
@@ -65,14 +65,15 @@ fn run(arguments: Vec<String>) -> Outcome {
         ["errnos"] => errno::run(),
         ["spy"] => spy::run(),
         ["signal", name] => signal::run(name),
-        ["fuse", folder] => fuse::run(folder, true),
-        ["fuse", folder, "--uninitialized"] => fuse::run(folder, false),
+        ["fuse", folder, "parallel"] => fuse::run(folder, fuse::Start::Parallel),
+        ["fuse", folder, "serial"] => fuse::run(folder, fuse::Start::Serial),
+        ["fuse", folder, "never"] => fuse::run(folder, fuse::Start::Never),
         ["mounts"] => mounts::run(),
         _ => Err(
             "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
                   hold-call NAMES CONTROL -- COMMAND... | race A B | socket PID FD | \
                   entry LIBRARY | can QUESTION | errnos | spy | signal NAME | \
-                  fuse FOLDER [--uninitialized] | mounts"
+                  fuse FOLDER parallel|serial|never | mounts"
                 .into(),
         ),
     }
