@@ -157,6 +157,7 @@ defmodule LinxNative.HostileHungTest do
     Fuse.read(fuse)
     calls = HungCalls.mixed(6, container, context.fuse, context.other)
     start!(context, fuse, Enum.reject(calls, &as_seen?/1))
+    assert Await.until(fn -> Fuse.taken(fuse) > 0 end)
     {_, 0} = System.cmd("kill", ["-KILL", vm.os_pid])
     assert Await.until(fn -> File.read!("/proc/#{vm.os_pid}/status") =~ ~r/^State:\s*Z/m end)
     assert [_ | _] = File.ls!("/proc/#{vm.os_pid}/task") -- [vm.os_pid]

@@ -52,6 +52,13 @@ defmodule LinxNative.Test.Fuse do
   def read(%__MODULE__{program: program}), do: "ok" = Program.tell!(program, "read")
 
   @doc """
+  Returns how many requests the daemon has taken since.
+  """
+  def taken(%__MODULE__{program: program}) do
+    program |> Program.tell!("taken") |> String.to_integer()
+  end
+
+  @doc """
   Has the daemon answer from now on. A name that starts with `file` is a regular file, any other one a directory.
   """
   def answer(%__MODULE__{program: program}), do: "ok" = Program.tell!(program, "answer")

@@ -5,12 +5,15 @@ use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, Read, Write};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use nix::mount::{MsFlags, mount};
 
 use crate::Outcome;
 use crate::lifetime::{die_with_parent, say};
+
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
@@ -44,7 +47,7 @@ pub(crate) enum Start {
 /// Mounts a file system at `folder`, says `ready NUMBER`, the number of its connection, and answers nothing.
 ///
 /// First it answers the kernel's first request, with what `start` lets the kernel do. Then it obeys standard input, in lines, with `ok`: `read` takes
-/// requests and leaves them without an answer, `answer` answers them: there is whatever name is looked up, a regular file if
+/// requests and leaves them without an answer (`taken` says how many so far), `answer` answers them: there is whatever name is looked up, a regular file if
 /// it starts with `file`, else a directory. An empty line ends it, and with it all that wait.
 pub(crate) fn run(folder: &str, start: Start) -> Outcome {
     die_with_parent()?;
@@ -74,7 +77,15 @@ pub(crate) fn run(folder: &str, start: Start) -> Outcome {
         let mut device = device.try_clone()?;
         match line?.as_str() {
             "" => break,
-            "read" => thread::spawn(move || while Request::read(&mut device).is_ok() {}),
+            "read" => thread::spawn(move || {
+                while Request::read(&mut device).is_ok() {
+                    TAKEN.fetch_add(1, Ordering::Relaxed);
+                }
+            }),
+            "taken" => {
+                say(&TAKEN.load(Ordering::Relaxed).to_string())?;
+                continue;
+            }
             "answer" => thread::spawn(move || Files::new(parallel).serve(&mut device)),
             other => return Err(format!("fuse: what is {other}?").into()),
         };
