@@ -140,3 +140,21 @@ unsafe extern "C" fn destroy<T>(_: *mut ErlNifEnv, object: *mut c_void) {
         unsafe { object.cast::<T>().drop_in_place() };
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::type_name;
+
+    #[test]
+    fn a_type_is_taken_over_only_by_one_of_the_same_layout() {
+        let name = type_name::<u64>("call", "sources").unwrap();
+        assert_eq!(type_name::<u64>("call", "sources"), Some(name.clone()));
+        let others = [
+            type_name::<u64>("socket", "sources"),
+            type_name::<u64>("call", "other sources"),
+            type_name::<u32>("call", "sources"),
+            type_name::<[u32; 2]>("call", "sources"),
+        ];
+        assert!(others.into_iter().flatten().all(|other| other != name));
+    }
+}
