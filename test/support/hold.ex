@@ -15,8 +15,11 @@ defmodule LinxNative.Test.Hold do
   # A thread of ours is in this one while its child makes others.
   @concurrent %{rust: ["wait4"], c: []}
 
-  # It depends on the C library which one it makes.
-  @same %{"newfstatat" => "fstat"}
+  # It depends on the C library which one it makes, and musl makes one that there is on x86-64 alone.
+  @same %{"newfstatat" => "fstat", "open" => "openat"}
+  @of_musl if to_string(:erlang.system_info(:system_architecture)) =~ ~r/^x86_64.*musl/,
+             do: ["open"],
+             else: []
 
   @doc """
   Starts one. Only the test process that did may use it.
@@ -106,7 +109,7 @@ defmodule LinxNative.Test.Hold do
     end
   end
 
-  defp system_calls, do: @system_calls -- @concurrent[Implementation.current()]
+  defp system_calls, do: (@system_calls ++ @of_musl) -- @concurrent[Implementation.current()]
 
   defp tell(%{socket: socket}, command) do
     :ok = :gen_tcp.send(socket, command <> "\n")

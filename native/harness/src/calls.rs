@@ -67,6 +67,8 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "mount_setattr" => (libc::SYS_mount_setattr, None),
         "move_mount" => (libc::SYS_move_mount, None),
         "newfstatat" => (libc::SYS_newfstatat, None),
+        #[cfg(target_arch = "x86_64")]
+        "open" => (libc::SYS_open, None),
         "open_tree" => (libc::SYS_open_tree, None),
         "openat" => (libc::SYS_openat, None),
         "openat2" => (libc::SYS_openat2, None),
