@@ -105,8 +105,9 @@ defmodule LinxNative.HostileProcessesTest do
       spy
     end
 
-    {%{cmdlines: cmdlines, tables: tables}, _} = spy(start, calls)
+    {%{cmdlines: cmdlines, tables: tables}, [answers, _]} = spy(start, calls)
     assert {cmdlines, tables} == expected(:procfs, pidns?, {:none, :none}, {:some, :some})
+    assert answers == expected(:procfs, pidns?, [{:error, {:mount, 28}}], [:ok])
   end
 
   # By a process of its user namespace, but not of its PID namespace, where the spy would see it.
