@@ -76,12 +76,16 @@ defmodule LinxNative.Bench.Connections do
         for caller <- callers, do: Process.exit(caller, :kill)
         for caller <- callers, do: await_end(caller)
         :ok = :sys.resume(conn)
+        {cpu, _} = :erlang.statistics(:runtime)
         {_, time} = Clock.once(fn -> {:ok, _} = Conn.request(conn, get(), timeout: :infinity) end)
+        {cpu_after, _} = :erlang.statistics(:runtime)
         Conn.close(conn)
-        time / 1.0e6
+        {time / 1.0e6, (cpu_after - cpu) / 1}
       end
 
-    ["#{what}: the next request waits", range(times, "ms"), "< #{goal_ms} ms"]
+    {times, cpu} = Enum.unzip(times)
+    measured = "#{range(times, "ms")}, CPU #{range(cpu, "ms")}"
+    ["#{what}: the next request waits", measured, "< #{goal_ms} ms"]
   end
 
   defp receive_from(conn), do: Conn.recv(conn)

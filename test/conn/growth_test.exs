@@ -208,8 +208,8 @@ defmodule LinxNative.Conn.GrowthTest do
       _ = Conn.info!(conn)
       :erlang.trace(conn, false, [:receive])
 
-      # The call, its end, and the call of `info!/1`.
-      received = flush(conn)
+      # The call, its end, and the call of `info!/1`; what the connection tells itself to do is no timer.
+      received = conn |> flush() |> Enum.reject(&(&1 == :work))
       calls = for {:"$gen_call", _from, _request} <- received, do: :call
       assert length(calls) == 2
       assert length(received) <= 3, "more than the one timer went off: #{inspect(received)}"

@@ -44,7 +44,7 @@ defmodule LinxNative.Conn.Call do
   by a claim, which of them was first.
   """
   @spec recv(GenServer.server(), timeout) :: term
-  def recv(conn, :infinity), do: call(conn, {:recv, make_ref(), nil}, :infinity)
+  def recv(conn, :infinity), do: call(conn, {:recv, make_ref(), nil, false}, :infinity)
 
   def recv(conn, timeout) do
     case GenServer.whereis(conn) do
@@ -56,7 +56,7 @@ defmodule LinxNative.Conn.Call do
 
   defp recv(conn, timeout, claim) do
     id = make_ref()
-    request = :gen_server.send_request(conn, {:recv, id, claim})
+    request = :gen_server.send_request(conn, {:recv, id, claim, timeout == 0})
 
     with :timeout <- wait(conn, request, timeout) do
       GenServer.cast(conn, {:gave_up, id})

@@ -21,7 +21,7 @@ defmodule LinxNative.Conn.Server do
 
   # After so many bytes what is left of them is collected, as soon as no answer is being put together. A process that has
   # little to do would else keep its largest heap.
-  @collect 1_048_576
+  @collect 262_144
 
   @doc """
   Starts it, linked to the caller. The connection ends when one of `owners` does.
@@ -33,6 +33,8 @@ defmodule LinxNative.Conn.Server do
 
   @impl true
   def init({owners, protocol, options}) do
+    # However many messages wait, a garbage collection does not look at them.
+    Process.flag(:message_queue_data, :off_heap)
     # The link alone would let it outlive a process that ends normally.
     monitors = Map.new(owners, &{Process.monitor(&1), &1})
 
@@ -85,10 +87,15 @@ defmodule LinxNative.Conn.Server do
     {:noreply, state |> State.post(Caller.watch(from, id), addresses, to, bytes) |> work()}
   end
 
-  def handle_call({:recv, id, claim}, from, state) do
+  def handle_call({:recv, id, claim, now?}, from, state) do
     state = %{state | inbox: Inbox.wait(state.inbox, Caller.watch(from, id, claim))}
-    # At once, not when the socket says that there is something: the timeout may be 0.
-    {:noreply, if(Inbox.wanted?(state.inbox), do: exchange(state), else: watch(state))}
+
+    cond do
+      not Inbox.wanted?(state.inbox) -> {:noreply, watch(state)}
+      # Its time is over already, and the next message says so.
+      now? -> {:noreply, exchange(state)}
+      true -> {:noreply, work(state)}
+    end
   end
 
   def handle_call({:active, active}, {pid, _tag}, state) do
@@ -125,6 +132,11 @@ defmodule LinxNative.Conn.Server do
 
   @impl true
   def handle_info(:work, state), do: {:noreply, exchange(%{state | working?: false})}
+
+  def handle_info(:collect, state) do
+    :erlang.garbage_collect()
+    {:noreply, state}
+  end
 
   def handle_info({:select, _socket, armed, :ready_input}, %{armed: armed} = state) do
     {:noreply, exchange(%{state | armed: nil})}
@@ -222,7 +234,8 @@ defmodule LinxNative.Conn.Server do
 
   defp collect(%{garbage: bytes} = state) do
     if bytes >= @collect and not Requests.expecting?(state.requests) do
-      :erlang.garbage_collect()
+      # Later: while this is handled, gen_server has the state from before, with the answer in it.
+      send(self(), :collect)
       %{state | garbage: 0}
     else
       state
