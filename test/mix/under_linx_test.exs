@@ -46,6 +46,18 @@ defmodule LinxNative.UnderLinxTest do
     assert mix!(context, ["run", "-e", answer]) =~ "{:error, {:open, 2}}\n"
   end
 
+  test "does not compile if our libraries do not load in the modules of that Linx", context do
+    libraries = Map.new(Mix.Tasks.Compile.LinxNative.crates(), &{&1, "not a library"})
+    Prebuilt.write!(context.prebuilt, libraries, Mix.Project.config()[:version], Target.host())
+    write_mix_exs!(context, [:linx, :linx_native])
+
+    assert {said, 1} = mix(context, ["compile"])
+    assert said =~ ~r/^linx_native: our libraries do not load in .*Failed to load NIF library/m
+    refute said =~ "Generated app app"
+    refute libraries(context, "linx") == libraries(context, "linx_native")
+    refute File.exists?(path(context, "linx/swapped_out"))
+  end
+
   test "without Linx has the two modules from us, until Linx is there", context do
     write_mix_exs!(context, [:linx_native])
     refute mix!(context, ["compile"]) =~ ~r/warning|swapped/i
