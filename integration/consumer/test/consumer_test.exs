@@ -17,7 +17,10 @@ defmodule ConsumerTest do
 
   test "they are in the priv of their own application" do
     priv = :code.priv_dir(:linx_native)
-    assert Enum.sort(File.ls!(priv)) == ~w(linx_conn.so linx_mount.so linx_native.so netlink_socket.so)
+
+    assert Enum.sort(File.ls!(priv)) ==
+             ~w(linx_conn.so linx_mount.so linx_native.so netlink_socket.so)
+
     refute File.exists?("priv")
   end
 
