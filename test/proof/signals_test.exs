@@ -12,9 +12,7 @@ defmodule LinxNative.SignalsTest do
   @moduletag :machine_root
 
   # Those that the C library keeps for itself.
-  @kept if to_string(:erlang.system_info(:system_architecture)) =~ "musl",
-          do: [32, 33, 34],
-          else: [32, 33]
+  @kept if Machine.musl?(), do: [32, 33, 34], else: [32, 33]
 
   # All of the 64 but SIGKILL and SIGSTOP, which cannot be blocked.
   @blocked Enum.reduce([9, 19 | @kept], 0xFFFF_FFFF_FFFF_FFFF, fn signal, mask ->

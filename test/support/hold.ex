@@ -3,7 +3,7 @@ defmodule LinxNative.Test.Hold do
   A VM in which each system call of a call can be held, and let go on or made to fail.
   """
 
-  alias LinxNative.Test.{Await, Folder, Harness, Implementation, Vm}
+  alias LinxNative.Test.{Await, Folder, Harness, Implementation, Machine, Vm}
 
   @patience Await.patience()
 
@@ -15,11 +15,8 @@ defmodule LinxNative.Test.Hold do
   # A thread of ours is in this one while its child makes others.
   @concurrent %{rust: ["wait4"], c: []}
 
-  # It depends on the C library which one it makes, and musl makes one that there is on x86-64 alone.
-  @same %{"newfstatat" => "fstat", "open" => "openat"}
-  @of_musl if to_string(:erlang.system_info(:system_architecture)) =~ ~r/^x86_64.*musl/,
-             do: ["open"],
-             else: []
+  # It depends on the C library which one it makes.
+  @same %{"newfstatat" => "fstat", "open" => "openat", "clone-process" => "clone"}
 
   @doc """
   Starts one. Only the test process that did may use it.
@@ -109,7 +106,14 @@ defmodule LinxNative.Test.Hold do
     end
   end
 
-  defp system_calls, do: (@system_calls ++ @of_musl) -- @concurrent[Implementation.current()]
+  defp system_calls, do: of_c_library() -- @concurrent[Implementation.current()]
+
+  # musl makes any thread by clone(2), those of the VM as well, and has an open(2) on x86-64.
+  defp of_c_library do
+    if Machine.musl?(),
+      do: ["clone-process", "open" | @system_calls -- ["clone"]],
+      else: @system_calls
+  end
 
   defp tell(%{socket: socket}, command) do
     :ok = :gen_tcp.send(socket, command <> "\n")

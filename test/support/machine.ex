@@ -21,6 +21,11 @@ defmodule LinxNative.Test.Machine do
   @close_on_exec 0o2000000
 
   @doc """
+  Reports whether the C library of this VM is musl.
+  """
+  def musl?, do: to_string(:erlang.system_info(:system_architecture)) =~ "musl"
+
+  @doc """
   The present state, once it holds still.
   """
   def snapshot, do: steady(read(), 100)

@@ -3,7 +3,7 @@ defmodule LinxNative.Test.Operations do
   One call of each kind, and the system calls it makes: for tests that do something at each of them.
   """
 
-  alias LinxNative.Test.{Container, Departures, Harness, Implementation, MountInfo}
+  alias LinxNative.Test.{Container, Departures, Harness, Implementation, Machine, MountInfo}
 
   @netlink Linx.Netlink.Socket.Native
   @mount Linx.Mount.Native
@@ -175,8 +175,9 @@ defmodule LinxNative.Test.Operations do
   defp answer(:open), do: {:ok, :fd}
   defp answer(_), do: :ok
 
+  # With musl the thread is as any other.
   defp steps(:rust, :open),
-    do: [clone: :thread, openat: :open, setns: :setns, socket: :socket]
+    do: if(Machine.musl?(), do: [], else: [clone: :thread]) ++ steps(:c, :open)
 
   defp steps(:c, :open), do: [openat: :open, setns: :setns, socket: :socket]
   defp steps(_, :mount_here), do: [mount: :mount]
