@@ -15,6 +15,9 @@ defmodule LinxNative.Bench.Connections do
   @runs 5
   @requests 2_000
 
+  # In words, of a process that does not hibernate.
+  @least_heap 2_000
+
   # How long a connection has to give memory back: it is idle for a second before it hibernates.
   @settle_ms 3_000
 
@@ -128,7 +131,9 @@ defmodule LinxNative.Bench.Connections do
   end
 
   defp after_dump(place) do
-    {:ok, conn} = Conn.start_link(:route, netns: {:path, place.net})
+    options = [netns: {:path, place.net}, spawn_opt: [min_heap_size: @least_heap]]
+    {:ok, conn} = Conn.start_link(:route, options)
+    await_hibernation(conn)
     before = memory(conn)
 
     {caller, monitor} =
@@ -176,7 +181,7 @@ defmodule LinxNative.Bench.Connections do
   defp get, do: Rtnetlink.message(:getlink, header: [index: 1])
 
   defp open! do
-    {:ok, conn} = Conn.start_link(:route)
+    {:ok, conn} = Conn.start_link(:route, spawn_opt: [min_heap_size: @least_heap])
     conn
   end
 
@@ -192,8 +197,9 @@ defmodule LinxNative.Bench.Connections do
   end
 
   defp await_hibernation(conn) do
-    case Process.info(conn, :current_function) do
-      {:current_function, {:erlang, :hibernate, 3}} -> :ok
+    # A process that hibernates has a heap of just what it holds, whatever the least for others is.
+    case Process.info(conn, :total_heap_size) do
+      {:total_heap_size, words} when words < @least_heap -> :ok
       _ -> Process.sleep(10) && await_hibernation(conn)
     end
   end

@@ -31,9 +31,9 @@ defmodule LinxNative.Conn do
   The kernel runs one dump at a time for each socket: of several, the others wait for their turn. Other requests are sent
   between the parts of a dump, a few hundred kilobytes each.
 
-  The kernel acts on a request while it is sent, and makes the parts of a dump while they are received. For as long as it
-  takes, because another has its locks, say, the connection waits: others' requests, `recv/2` and `close/1` with it, not
-  the timeout of a `request/3`. Where slow requests must not hold up others, use two connections.
+  The kernel acts on a request while it is sent, and makes the parts of a dump while they are received. If that takes long,
+  for example because another has its locks, the connection waits, and others' requests and `close/1` with it. No timeout
+  does: the caller keeps the time. If slow requests must not hold up others, use two connections.
 
   A large dump is read as a stream, see `stream/3`.
 
