@@ -141,6 +141,41 @@ defmodule LinxNative.HostileHungTest do
     assert Vm.call(vm, Machine, :changes, [context.before]) == []
   end
 
+  describe "a module that is loaded again under calls that hang" do
+    @describetag :rust
+
+    setup %{vm: vm, container: container, fuse: path} = context do
+      fuse = Fuse.mount!(container, path)
+      callers = start!(context, fuse, HungCalls.with_target(20, container, path))
+      {Mount, binary, file} = :code.get_object_code(Mount)
+      assert {:module, Mount} = Vm.call(vm, :code, :load_binary, [Mount, file, binary])
+      assert Vm.call(vm, Mount, :version, []) == ~c"linx_mount"
+      refute Vm.call(vm, :code, :soft_purge, [Mount])
+      %{daemon: fuse, callers: callers}
+    end
+
+    test "lets them go on, to their end", %{vm: vm, callers: callers} = context do
+      assert Vm.call(vm, HungCalls, :count, [callers]) == 20
+      Fuse.answer(context.daemon)
+      assert Await.until(fn -> Vm.call(vm, HungCalls, :count, [callers]) == 0 end)
+      assert length(mounts_below(context.container, context.fuse)) == 20
+      assert Vm.call(vm, :code, :soft_purge, [Mount])
+      assert Vm.call(vm, Machine, :changes, [context.before]) == []
+    end
+
+    test "and if the old code is purged by force, they mount nothing", context do
+      %{vm: vm, callers: callers} = context
+      assert Vm.call(vm, :code, :purge, [Mount])
+      assert Vm.call(vm, HungCalls, :count, [callers]) == 0
+      Vm.call(vm, Await, :nifs, [])
+      Fuse.answer(context.daemon)
+      assert Await.until(fn -> Fuse.waiting(context.daemon) == 0 end)
+      assert Vm.call(vm, Machine, :changes, [context.before]) == []
+      assert mounts_below(context.container, context.fuse) == []
+      assert Vm.call(vm, Mount, :version, []) == ~c"linx_mount"
+    end
+  end
+
   test "a VM with calls that hang can be ended", context do
     %{vm: vm, container: container} = context
     fuse = Fuse.mount!(container, context.fuse, :serial)
