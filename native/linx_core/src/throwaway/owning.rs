@@ -117,8 +117,8 @@ impl<T> Pending<T> {
         Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Gives the call up, unless its thread has handed its result over, see
-    /// [`Throwaway::hand_over`](super::Throwaway::hand_over). Returns the result then.
+    /// Gives the call up, unless its thread has handed its result over already (`Throwaway::hand_over`). Returns the result
+    /// then.
     pub fn give_up(self) -> Option<T> {
         if self.shared.caller.leave() {
             return None;
