@@ -73,6 +73,18 @@ defmodule LinxNative.Conn.ErrorTest do
     end
   end
 
+  test "the example of the documentation" do
+    {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(Error)
+    [text, _fields] = String.split(text, "The other fields tell more")
+    code = text |> String.split("\n") |> Enum.filter(&String.starts_with?(&1, "    "))
+    code = "alias LinxNative.Conn\n" <> Enum.join(code, "\n")
+    conn = route!()
+    example = &elem(Code.eval_string(code, conn: conn, request: &1), 0)
+    assert [%Message{}] = example.(Links.get(1))
+    assert example.(Links.get(@no_link)) == []
+    assert %Error{reason: :eexist} = catch_error(example.(Links.create("lo")))
+  end
+
   describe "a function with ! raises what its other form returns:" do
     test "those of a connection" do
       conn = route!(accept: :any)

@@ -167,6 +167,15 @@ defmodule LinxNative.Conn.StreamTest do
     end
   end
 
+  test "the example of the documentation" do
+    {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Conn)
+    [text] = for {{:function, :stream, 3}, _, _, %{"en" => text}, _} <- docs, do: text
+    code = text |> String.split("\n") |> Enum.filter(&String.starts_with?(&1, "    "))
+    {count, binding} = Code.eval_string(Enum.join(code, "\n"))
+    {:ok, routes} = Conn.request(binding[:conn], binding[:request])
+    assert count == length(routes)
+  end
+
   describe "what goes wrong is told after what came before:" do
     test "the connection is closed" do
       {_container, conn} = crowded!()
