@@ -349,6 +349,18 @@ defmodule LinxNative.Conn.ForeignTest do
     end
   end
 
+  # No kernel does that, so the state of a connection is given it here.
+  test "a datagram whose sender the kernel does not tell is nobody's, and counted" do
+    bytes = Message.encode(%Message{type: 20})
+    entries = [{:datagram, nil, 0, nil, bytes}, {:truncated, nil, 0, nil, bytes, 100}]
+
+    for accept <- [:kernel, :any] do
+      state = :sys.get_state(open!(:usersock, accept: accept))
+      {state, []} = LinxNative.Conn.Entries.take(state, entries, [])
+      assert %{foreign: 2, events: 0, truncated: 0} = state.counters
+    end
+  end
+
   describe "what is not made of messages" do
     test "is told, and the connection goes on" do
       conn = open!(:usersock, accept: :any, active: true, subscriber: self())
