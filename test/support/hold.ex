@@ -9,8 +9,8 @@ defmodule LinxNative.Test.Hold do
 
   # What the calls of both implementations consist of, less what any thread of a VM may make at any time. A VM at rest
   # makes none of these.
-  @system_calls ~w(chdir clone fsconfig fsmount fsopen fstat mount move_mount newfstatat open_tree openat
-                   openat2 pipe2 pivot_root setns socket umount2 unshare wait4)
+  @system_calls ~w(chdir clone fchdir fsconfig fsmount fsopen fstat mkdirat mknodat mount mount_setattr move_mount
+                   newfstatat open_tree openat openat2 pipe2 pivot_root setns socket umount2 unlinkat unshare wait4)
 
   # A thread of ours is in this one while its child makes others.
   @concurrent %{rust: ["wait4"], c: []}

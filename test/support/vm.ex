@@ -16,7 +16,8 @@ defmodule LinxNative.Test.Vm do
     * `wrap`: the words of a command to start it under, `["prlimit", "--nofile=64", "--"]`;
     * `env`: a map of environment variables;
     * `load`: `false` leaves the libraries to the test;
-    * `user`: `:nobody` gives up all privileges, after `wrap`.
+    * `user`: `:nobody` gives up all privileges, after `wrap`;
+    * `as_user`: the words of a command to start it under as that user.
   """
   def start(options \\ []) do
     {code_path, reference} = code(options[:user])
@@ -25,7 +26,7 @@ defmodule LinxNative.Test.Vm do
       :peer.start(%{
         # Neither distribution nor epmd nor a home: it works wherever a program can.
         connection: :standard_io,
-        exec: exec(Keyword.get(options, :wrap, []) ++ become(options[:user])),
+        exec: exec(command(options)),
         args: [~c"-boot", ~c"no_dot_erlang"],
         env: env(Map.merge(environment(), Keyword.get(options, :env, %{}))),
         wait_boot: Await.patience()
@@ -93,6 +94,11 @@ defmodule LinxNative.Test.Vm do
       with {:ok, socket} <- :socket.open(:inet, :dgram), do: :socket.close(socket)
       for n <- [1], is_integer(n), do: (fn -> <<n>> end).()
     end
+  end
+
+  defp command(options) do
+    Keyword.get(options, :wrap, []) ++
+      become(options[:user]) ++ Keyword.get(options, :as_user, [])
   end
 
   defp become(nil), do: []

@@ -20,7 +20,7 @@ use crate::error::{Errno, check};
 use crate::namespace;
 
 /// As the other child, see `child.rs`, in a user namespace of its own.
-const CHILD: c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_NEWUSER;
+const CHILD: c_int = libc::CLONE_FILES | libc::CLONE_NEWUSER;
 
 impl Throwaway<'_> {
     /// Makes a user namespace with these maps, as `/proc/<pid>/uid_map` and `gid_map` take them.

@@ -1,0 +1,104 @@
+defmodule LinxNative.Mount.FaultsTest do
+  @moduledoc """
+  Each system call of each function of `LinxNative.Mount` fails, each in several ways: the error names its stage, and
+  nothing is left.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Mount
+  alias LinxNative.Mount.Error
+  alias LinxNative.Test.Hold
+
+  @moduletag :mount
+
+  @errnos ~w(ENOSYS EPERM EINTR ENOMEM EMFILE)
+
+  # The stages of the system calls in their order. `nil`: what fails there is no error.
+  @enter [:thread, :unshare, {:open, :in}, {:enter, :in}]
+  @prepare [:thread, :unshare, :unshare, {:open, :in}]
+  @make [:target, :target, :create, :create, :create, nil, :create]
+  @stages %{
+    set: @enter ++ [:target, :target, :attributes],
+    umount: @enter ++ [:target, :target, :target, :umount],
+    detach: @prepare ++ [{:enter, :in}, :target, :target, :umount, :umount],
+    move: @enter ++ [:source, :source] ++ tl(@make) ++ [:attach],
+    mount:
+      @prepare ++
+        [:user_namespace, :user_namespace, :user_namespace, :user_namespace] ++
+        [:user_namespace, :user_namespace, :user_namespace, :user_namespace] ++
+        [:file_system, {:option, "size"}, :superblock, :superblock, :attributes, :id_map] ++
+        [{:enter, :in}] ++ @make ++ [:attach],
+    bind:
+      @prepare ++
+        [:source, :source, :clone, :attributes, {:enter, :in}] ++ @make ++ [:attach],
+    pivot_root:
+      @prepare ++ [{:enter, :in}, :new_root, :new_root] ++ tl(@make) ++ [:pivot_root, :pivot_root]
+  }
+
+  @tag :machine_root
+  test "each system call of each function fails" do
+    hold = Hold.start()
+    container = Container.start([:mount])
+    folder = Folder.make!()
+    inside = {:pid, container.pid}
+    :ok = Mount.mount("tmpfs", folder, in: inside)
+    :ok = Mount.mount("tmpfs", folder <> "/mount", in: inside, create: :directory)
+    there = [in: inside, timeout: :infinity]
+    {path, new} = {folder <> "/mount", folder <> "/new"}
+    made = there ++ [create: :directory]
+
+    calls = [
+      set: {:set, [path, there ++ [attributes: [:ro]]]},
+      umount: {:umount, [path, there]},
+      detach: {:umount, [path, there ++ [detach: true]]},
+      move: {:move, [path, new, made]},
+      bind: {:bind, ["/proc", new, made ++ [attributes: [:ro]]]},
+      mount:
+        {:mount,
+         [
+           "tmpfs",
+           new,
+           made ++ [options: [size: "1m"], propagation: :unbindable, id_map: [{0, 1000, 5}]]
+         ]},
+      # The old root below the new one, at a place that is made. Which the kernel refuses, so that the root stays.
+      pivot_root: {:pivot_root, [folder <> "/plain", folder <> "/plain/old", made]}
+    ]
+
+    File.mkdir!("/proc/#{container.pid}/root#{folder}/plain")
+    state = fn -> {state(container), File.ls!("/proc/#{container.pid}/root#{folder}/plain")} end
+    # Loads what it needs.
+    {:error, _} = Vm.call(hold.vm, Mount, :mount, ["nosuchfs", "/nowhere", [create: :file]])
+    before = Vm.call(hold.vm, Machine, :snapshot, [])
+
+    for {name, {function, arguments}} <- calls do
+      mfa = {Mount, function, arguments}
+      unchanged = state.()
+
+      for {stage, n} <- Enum.with_index(Map.fetch!(@stages, name), 1),
+          stage != nil,
+          errno <- @errnos do
+        held = Hold.begin(hold, mfa, n)
+
+        assert is_map_key(held, :held),
+               "#{name} makes fewer system calls than #{n}: #{inspect(held)}"
+
+        %{answer: answer} = held |> Hold.fail(errno) |> Hold.finish()
+        reason = errno |> String.downcase() |> String.to_existing_atom()
+        assert {:error, %Error{stage: found, reason: why}} = answer
+
+        assert {name, n, held.held, errno, found, why} ==
+                 {name, n, held.held, errno, stage, reason}
+
+        assert {name, n, errno, state.()} == {name, n, errno, unchanged}
+      end
+
+      changes = Vm.call(hold.vm, Machine, :changes, [before])
+      assert {name, changes} == {name, []}
+    end
+  end
+
+  defp state(container) do
+    Enum.sort(for mount <- Container.mountinfo(container), do: {mount.mount_point, mount.options})
+  end
+end

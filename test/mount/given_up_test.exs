@@ -1,0 +1,225 @@
+defmodule LinxNative.Mount.GivenUpTest do
+  @moduledoc """
+  Calls of `LinxNative.Mount` whose time is over, or whose caller was killed: nothing is mounted, nothing of the VM is held.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Mount
+  alias LinxNative.Mount.Error
+  alias LinxNative.Test.{Hang, Hold}
+
+  @moduletag :mount
+
+  defp private_vm, do: Vm.start(wrap: ["unshare", "--mount", "--propagation=private", "--"])
+
+  describe "in a file system that does not answer" do
+    @describetag :machine_root
+
+    test "each function ends when its time is over, and the VM goes on reading files" do
+      folder = Folder.make!()
+      vm = private_vm()
+      hang = Hang.mount!(vm, folder)
+      inside = {:path, "/proc/#{vm.os_pid}/ns/mnt"}
+      before = Machine.snapshot()
+      in_time = [in: inside, timeout: 50]
+
+      calls = [
+        fn path -> Mount.mount("tmpfs", path, in_time) end,
+        fn path -> Mount.mount("tmpfs", path, in_time ++ [create: :directory]) end,
+        fn path ->
+          Mount.mount("overlay", "/mnt", [from: inside, options: [lowerdir: path]] ++ in_time)
+        end,
+        fn path -> Mount.bind("/dev/null", path, in_time ++ [create: :file]) end,
+        fn path -> Mount.bind(path, "/mnt", in_time ++ [from: inside]) end,
+        fn path -> Mount.set(path, in_time ++ [attributes: [:ro]]) end,
+        fn path -> Mount.move(path, "/mnt", in_time) end,
+        fn path -> Mount.move("/proc", path, in_time) end,
+        fn path -> Mount.umount(path, in_time) end,
+        fn path -> Mount.umount(path, in_time ++ [detach: true]) end,
+        fn path -> Mount.pivot_root(path, path, in_time) end
+      ]
+
+      mounts = MountInfo.list(vm.os_pid)
+
+      for {call, n} <- Enum.with_index(calls) do
+        begun = System.monotonic_time(:millisecond)
+        # A name of its own: the kernel has a second look-up of a name wait for the first.
+        assert {:error, %Error{reason: :timeout}} = call.("#{folder}/#{n}/x")
+        assert System.monotonic_time(:millisecond) - begun >= 50
+        assert File.read!("/proc/self/comm") != ""
+      end
+
+      # Their threads are where the kernel does not let them go.
+      assert map_size(Machine.threads()) >= map_size(before.threads) + length(calls)
+      # They end as soon as the kernel lets them, and do nothing any more.
+      Hang.release(hang)
+
+      assert Machine.changes(
+               Map.delete(before, :processes)
+               |> Map.put(:processes, Machine.snapshot().processes)
+             ) == []
+
+      left =
+        for mount <- MountInfo.list(vm.os_pid),
+            mount.mount_point != "/sys/fs/fuse/connections",
+            do: mount
+
+      assert Enum.map(left, & &1.mount_point) -- Enum.map(mounts, & &1.mount_point) == []
+    end
+
+    test "a hundred calls that wait without an end hold up no file, and end with their callers" do
+      folder = Folder.make!()
+      vm = private_vm()
+      hang = Hang.mount!(vm, folder)
+      inside = {:path, "/proc/#{vm.os_pid}/ns/mnt"}
+
+      before = Machine.snapshot()
+
+      callers =
+        for n <- 1..100 do
+          spawn(fn -> Mount.mount("tmpfs", "#{folder}/#{n}", in: inside, timeout: :infinity) end)
+        end
+
+      assert Await.until(fn -> map_size(Machine.threads()) >= map_size(before.threads) + 100 end)
+      assert File.read!("/proc/self/comm") != ""
+      monitors = for caller <- callers, do: Process.monitor(caller)
+      for caller <- callers, do: Process.exit(caller, :kill)
+      for monitor <- monitors, do: assert_receive({:DOWN, ^monitor, :process, _, :killed})
+      Hang.release(hang)
+    end
+  end
+
+  describe "at each system call" do
+    @describetag :machine_root
+
+    setup do
+      folder = Folder.make!()
+      container = Container.start([:mount])
+      :ok = Mount.mount("tmpfs", folder, in: {:pid, container.pid})
+      hold = Hold.start()
+      # Loads what it needs.
+      {:error, _} = Vm.call(hold.vm, Mount, :umount, ["/nowhere"])
+      {:error, _} = Vm.call(hold.vm, Mount, :mount, ["nosuchfs", "/nowhere", [create: :file]])
+      before = Vm.call(hold.vm, Machine, :snapshot, [])
+      %{hold: hold, container: container, folder: folder, before: before}
+    end
+
+    defp state(%{container: container, folder: folder}) do
+      mounts = for mount <- Container.mountinfo(container), do: {mount.mount_point, mount.options}
+      {Enum.sort(mounts), Enum.sort(File.ls!("/proc/#{container.pid}/root#{folder}"))}
+    end
+
+    defp over!(%{hold: hold, before: before}) do
+      gone? = fn ->
+        map_size(Vm.call(hold.vm, Machine, :threads, [])) == map_size(before.threads)
+      end
+
+      assert Await.until(gone?)
+      assert Vm.call(hold.vm, Machine, :changes, [before]) == []
+    end
+
+    # How many system calls one makes.
+    defp length_of(%{answer: answer}), do: {answer, 0}
+
+    defp length_of(held) do
+      {answer, length} = held |> Hold.continue() |> length_of()
+      {answer, length + 1}
+    end
+
+    test "of a mount or a bind whose caller was killed: nothing is left", context do
+      %{hold: hold, container: container, folder: folder} = context
+      target = folder <> "/new"
+      there = [in: {:pid, container.pid}, create: :directory, timeout: :infinity]
+
+      for {function, arguments} <- [
+            mount: ["tmpfs", target, there ++ [options: [size: "1m"], id_map: [{0, 1000, 5}]]],
+            bind: ["/proc", target, there ++ [recursive: true, attributes: [:ro]]]
+          ] do
+        mfa = {Mount, function, arguments}
+        state = state(context)
+        {:ok, length} = hold |> Hold.begin(mfa) |> length_of()
+        assert length > 8
+        :ok = Mount.umount(target, in: {:pid, container.pid}, detach: true)
+        File.rmdir!("/proc/#{container.pid}/root#{target}")
+        assert state(context) == state
+
+        for n <- 1..length do
+          held = Hold.begin(hold, mfa, n)
+          assert %{answer: :killed} = held |> Hold.kill(gone: true) |> Hold.finish()
+          over!(context)
+          assert {function, n, state(context)} == {function, n, state}
+        end
+      end
+    end
+
+    test "of what was attached when the time was over: it is detached", context do
+      %{hold: hold, container: container, folder: folder} = context
+      state = state(context)
+      file = %{in: {:pid, container.pid}, create: :file}
+      give_up = &attach_too_late(hold, &1, &2, 100)
+
+      give_up.(:bind, ["/dev/null", folder <> "/file", Map.to_list(file)])
+      over!(context)
+      assert state(context) == state
+      give_up.(:mount, ["tmpfs", folder <> "/new", Map.to_list(%{file | create: :directory})])
+      over!(context)
+      assert state(context) == state
+    end
+
+    # Held while it attaches, until the caller has its answer. Again with more time if it was over before.
+    defp attach_too_late(hold, function, arguments, timeout) do
+      with_time = List.update_at(arguments, -1, &(&1 ++ [timeout: timeout]))
+      held = hold |> Hold.begin({Mount, function, with_time}) |> Hold.continue_to("move_mount")
+
+      case held do
+        %{answer: {:error, %Error{reason: :timeout}}} ->
+          attach_too_late(hold, function, arguments, timeout * 2)
+
+        %{held: "move_mount"} ->
+          assert Await.until(fn -> not Process.alive?(held.run.pid) end)
+          assert %{answer: {:error, %Error{reason: :timeout}}} = Hold.finish(held)
+      end
+    end
+
+    test "of a change whose caller was killed: it is made or not, as the last one had begun",
+         context do
+      %{hold: hold, container: container, folder: folder} = context
+      path = folder <> "/mount"
+      inside = {:pid, container.pid}
+      :ok = Mount.mount("tmpfs", path, in: inside, create: :directory)
+      there = [in: inside, timeout: :infinity]
+
+      for {function, arguments, undo} <- [
+            {:set, [path, there ++ [attributes: [:ro]]],
+             fn -> Mount.set(path, in: inside, attributes: [:rw]) end},
+            {:move, [path, folder <> "/new", there ++ [create: :directory]],
+             fn ->
+               :ok = Mount.move(folder <> "/new", path, in: inside)
+               File.rmdir("/proc/#{container.pid}/root#{folder}/new")
+             end},
+            {:umount, [path, there], fn -> Mount.mount("tmpfs", path, in: inside) end},
+            {:umount, [path, there ++ [detach: true]],
+             fn -> Mount.mount("tmpfs", path, in: inside) end}
+          ] do
+        mfa = {Mount, function, arguments}
+        state = state(context)
+        {:ok, length} = hold |> Hold.begin(mfa) |> length_of()
+        done = state(context)
+        assert done != state
+        :ok = undo.()
+        assert state(context) == state
+
+        for n <- 1..length do
+          held = Hold.begin(hold, mfa, n)
+          assert %{answer: :killed} = held |> Hold.kill(gone: true) |> Hold.finish()
+          over!(context)
+          expected = if n == length, do: done, else: state
+          assert {function, n, state(context)} == {function, n, expected}
+        end
+
+        :ok = undo.()
+      end
+    end
+  end
+end

@@ -1,0 +1,89 @@
+defmodule LinxNative.Mount.UserTest do
+  @moduledoc """
+  `LinxNative.Mount` for an ordinary user: without privileges, and as the root of a user namespace of its own.
+  """
+
+  use LinxNative.Test.Case
+
+  alias LinxNative.Mount
+  alias LinxNative.Mount.Error
+
+  @moduletag :mount
+  @moduletag :machine_root
+
+  defp call(vm, function, arguments), do: Vm.call(vm, Mount, function, arguments)
+
+  test "without privileges the errors say what it takes" do
+    vm = Vm.start(user: :nobody)
+    container = Container.start([:mount])
+
+    for {function, arguments, stage} <- [
+          {:mount, ["tmpfs", "/mnt"], :file_system},
+          {:bind, ["/etc", "/mnt"], :clone},
+          {:set, ["/", [attributes: [:ro]]], :attributes},
+          {:umount, ["/proc"], :umount},
+          {:move, ["/proc", "/mnt"], :attach},
+          {:pivot_root, ["/proc", "/proc"], :pivot_root}
+        ] do
+      assert {:error, %Error{stage: found, reason: :eperm} = error} =
+               call(vm, function, arguments)
+
+      assert {function, found} == {function, stage}
+      assert Exception.message(error) =~ "CAP_SYS_ADMIN"
+    end
+
+    assert {:error, %Error{stage: {:open, :in}, reason: :eacces} = error} =
+             call(vm, :mount, ["tmpfs", "/mnt", [in: {:pid, container.pid}]])
+
+    assert Exception.message(error) =~ "CAP_SYS_PTRACE"
+  end
+
+  test "as the root of a user namespace every function works" do
+    folder = Folder.make!()
+    File.chmod!(folder, 0o777)
+
+    namespaces = [
+      "unshare",
+      "--user",
+      "--map-root-user",
+      "--mount",
+      "--propagation=private",
+      "--"
+    ]
+
+    vm = Vm.start(user: :nobody, as_user: namespaces)
+    [mount, bound, moved] = for name <- ~w(mount bound moved), do: "#{folder}/#{name}"
+    at = &MountInfo.at(vm.os_pid, &1)
+
+    assert :ok =
+             call(vm, :mount, ["tmpfs", folder, [options: [size: "1m"], attributes: [:nosuid]]])
+
+    assert %{fstype: "tmpfs"} = at.(folder)
+    assert :ok = call(vm, :mount, ["tmpfs", mount, [create: :directory]])
+    bind = [create: :directory, attributes: [:ro], id_map: [{0, 0, 1}]]
+    assert :ok = call(vm, :bind, [mount, bound, bind])
+    assert "ro" in at.(bound).options and "idmapped" in at.(bound).options
+    assert :ok = call(vm, :set, [bound, [attributes: [:rw, :noexec]]])
+    assert "noexec" in at.(bound).options
+    assert :ok = call(vm, :move, [bound, moved, [create: :directory]])
+    assert at.(moved) && !at.(bound)
+    assert :ok = call(vm, :umount, [moved])
+    assert :ok = call(vm, :umount, [mount, [detach: true]])
+    refute at.(mount)
+
+    # What the user namespace that made this one has mounted stays as it is.
+    assert {:error, %Error{stage: :umount, reason: :einval}} = call(vm, :umount, ["/proc"])
+
+    # A container of this user.
+    inner = ["--target", vm.os_pid, "--user", "--mount", "--preserve-credentials", "--"]
+    hold = ["unshare", "--mount", "--propagation=private", "sh", "-c", "echo $$; read end"]
+    program = Program.start!("nsenter", inner ++ hold)
+    pid = program |> Program.line!() |> String.to_integer()
+    inside = {:pid, pid}
+    assert :ok = call(vm, :mount, ["tmpfs", mount, [in: inside]])
+    assert %{fstype: "tmpfs"} = MountInfo.at(pid, mount)
+    refute at.(mount)
+    assert :ok = call(vm, :pivot_root, [mount, mount <> "/old", [in: inside, create: :directory]])
+    assert File.ls!("/proc/#{pid}/root") == ["old"]
+  end
+end
