@@ -1,14 +1,221 @@
 defmodule LinxNative.Mount do
   @moduledoc """
   Mounts by descriptor, across namespaces, with a timeout.
+
+      alias LinxNative.Mount
+
+      container = {:pid, 4711}
+
+      # A procfs of the container, and a directory of this machine, read-only, in the container while it runs.
+      :ok = Mount.mount("proc", "/proc", in: container, pid_namespace: container)
+      :ok = Mount.bind("/srv/data", "/data", in: container, create: :directory, attributes: [:ro])
+
+      {:error, error} = Mount.mount("tmpfs", "/tmp", in: container, options: [sise: "1m"])
+      Exception.message(error)
+      # cannot set the file system's option "sise": invalid argument (:einval, errno 22);
+      # the kernel says: tmpfs: Unknown parameter 'sise'; …
+
+  Every function returns `:ok` or `{:error, error}` with a `LinxNative.Mount.Error`. A wrong argument raises `ArgumentError`.
+
+  ## Namespaces
+
+  `in:` says in whose mount namespace the target is, `from:` in whose the source is. Both are `t:namespace/0`, `:host` by
+  default: the VM's own. No thread of the VM enters another namespace; each call has a thread of its own for that.
+
+  The root is that of the mount namespace, not that of a process in it which has called `chroot(2)`.
+
+  ## Paths
+
+  A path is absolute. It is resolved once, to a descriptor, and everything after that uses the descriptor. So a container
+  that renames directories or swaps them for links cannot lead a call to another place.
+
+  A symbolic link in a path is an error (`:eloop`), also in the path of a layer or of a source. The option `follow: true`
+  allows links that stay beneath the root. The links of `/proc` that lead anywhere, for example `/proc/4711/root`, are never
+  followed.
+
+  `create: :file` and `create: :directory` make the target if it is not there: its last name, not its parents. The file
+  (mode 0644) or directory (mode 0755, both less the umask) belongs to the user of the VM.
+
+  ## A call that fails
+
+  A call that returns an error has mounted nothing, and the target that it made is gone again. There is no second way: what
+  was refused by descriptor is never tried by name.
+
+  `timeout:` is in milliseconds, 0 to 4294967295, or `:infinity`; 5000 by default. When the time is over, the call returns
+  an error with the reason `:timeout`. `mount/3` and `bind/3` then leave nothing mounted, at any later time. The last system
+  call of the other functions may have begun, and then takes effect. A file system that never answers, FUSE or NFS, holds one
+  thread outside of the VM's schedulers for each such call, and nothing else. A caller that is killed is one whose time is over.
+
+  ## Attributes and propagation
+
+  Attributes are those of mounts, not of file systems:
+
+  | set | clear | |
+  | --- | --- | --- |
+  | `:ro` | `:rw` | read-only |
+  | `:nosuid` | `:suid` | ignores set-user-ID bits and file capabilities |
+  | `:nodev` | `:dev` | ignores device files |
+  | `:noexec` | `:exec` | runs no program |
+  | `:nosymfollow` | `:symfollow` | follows no symbolic link (Linux 5.14) |
+  | `:nodiratime` | `:diratime` | keeps no access times of directories |
+  | `:relatime`, `:noatime`, `:strictatime` | | which access times are kept |
+
+  What is not named stays as it is.
+
+  The propagation is `:private`, `:slave` (what is mounted at the origin appears here too), `:shared` (and the other way
+  round) or `:unbindable`. `bind/3` makes the tree private unless told otherwise: a bind of a shared directory would else
+  carry what a container mounts in it back to this machine. A target in a shared mount makes what is mounted on it shared with
+  the peers of the target, as the kernel has it; `set/2` makes it private afterwards.
+
+  ## Ids
+
+  `id_map:` shows the owners of files as others, without a change to the file system. It is the user namespace of a
+  container, as a `t:namespace/0` or a process in it; or a list of `{id, shown, count}`, for users and groups alike; or
+  `[uids: list, gids: list]`. With the user namespace of a container, files of root on the file system are root's in it, and
+  what its root makes there belongs to root on the file system.
+  An overlay cannot be mapped, but its lower layers can: the example below does that.
+
+  ## A container
+
+  `examples/container.exs` does all of this in one file. `inside` is a process in new mount, PID and user namespaces, which
+  `unshare(1)` starts:
+
+      # Its root: an image, and a directory for what changes, which belongs to its root (File.chown/2). An overlay has no ids of
+      # its own, so the image is mapped.
+      root = "/srv/blue/root"
+      :ok = Mount.bind("/srv/image", "/srv/blue/image", id_map: inside, attributes: [:ro])
+      layers = [lowerdir: ["/srv/blue/image"], upperdir: "/srv/blue/upper", workdir: "/srv/blue/work"]
+      :ok = Mount.mount("overlay", root, in: inside, options: layers)
+
+      # A /proc, a /dev with some devices, and a directory of this machine, with its ids, read-only below.
+      :ok = Mount.mount("proc", root <> "/proc", in: inside, pid_namespace: inside, create: :directory)
+      :ok = Mount.mount("tmpfs", root <> "/dev", in: inside, create: :directory, attributes: [:nosuid, :noexec])
+
+      for name <- ~w(null zero random urandom) do
+        :ok = Mount.bind("/dev/" <> name, root <> "/dev/" <> name, in: inside, create: :file)
+      end
+
+      data = [in: inside, create: :directory, recursive: true, attributes: [:ro, :nosuid, :nodev], id_map: inside]
+      :ok = Mount.bind("/srv/data", root <> "/data", data)
+
+      # It gets that root, and loses the old one.
+      :ok = Mount.pivot_root(root, root, in: inside)
+      :ok = Mount.umount("/", in: inside, detach: true)
+
+      # Later, while it runs.
+      :ok = Mount.bind("/srv/more", "/more", in: inside, create: :directory, id_map: inside)
+      :ok = Mount.umount("/more", in: inside)
+
+  ## Compared with others
+
+  | | `mount/8` | Linx | `mount -N` | crun | LXC | here |
+  | --- | --- | --- | --- | --- | --- | --- |
+  | options | a string, cut at a page | the same | a string | a string | a string | a list, any length |
+  | why an option was refused | EINVAL | EINVAL | the kernel's words (2.39) | EINVAL | EINVAL | the kernel's words |
+  | source here, target in a container | no: both there | no | no: both there | while it starts | while it starts | yes, also while it runs |
+  | target looked up | by name | by name | by name | by descriptor | by descriptor | by descriptor |
+  | if that cannot be attached | | | | by name | by name | an error |
+  | unmount, pivot_root | by name | by name | by name | by name | by name | by descriptor |
+  | read-only, recursively | no | no | 2.39 | yes | no | yes, before it is seen |
+  | mapped ids | no | no | 2.39 | yes | yes | yes |
+  | the namespace | a path | a pid | a path or pid | its own | its own | a path, pid, descriptor or pidfd |
+  | a file system that hangs | waits | waits | waits | waits | waits | `:timeout`, and nothing is mounted |
+  | what fails half-way | a file may be left | the same | | its own container ends | | nothing is left |
+
+  Of the others this is as of util-linux 2.41, crun 1.20 and LXC 6, by their documentation and sources.
+
+  ## What it needs
+
+  | | oldest Linux |
+  | --- | --- |
+  | `umount/2`, `move/3`, `pivot_root/3` | 5.6 (`openat2(2)`) |
+  | `mount/3` | 5.6; with `:propagation` 5.12 |
+  | `bind/3`, `set/2` | 5.12 (`mount_setattr(2)`) |
+  | `id_map:` | 5.12 for ext4 and xfs, 5.15 for btrfs, 5.19 for the layers of an overlay, 6.3 for tmpfs |
+  | `pid_namespace:` | 5.6; before 6.17 a child of the VM makes the mount |
+  | layers of an overlay | 5.6; before 6.13 `/proc/mounts` has numbers in place of their paths |
+  | a pidfd as `in:` or `from:` | 5.8; as `pid_namespace:` or `id_map:` 6.11 |
+
+  An older kernel is told by what it answers: the error has the reason `:enosys`, or `:einval`, and says which Linux it takes.
+
+  Capabilities: `CAP_SYS_ADMIN` in the user namespace of the mount namespace. For another one than the VM's also
+  `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` in that of the VM, and the right to look at the process (`CAP_SYS_PTRACE`) if another
+  user's is named. For `id_map:` `CAP_SYS_ADMIN` in the user namespace that mounted the file system, with a list also
+  `CAP_SETUID` and `CAP_SETGID`. An ordinary user has them in a user namespace of its own.
   """
 
   alias LinxNative.Mount.{Error, Options}
   alias LinxNative.Native
 
+  @typedoc """
+  Whose namespace.
+
+    * `:host` - that of the VM
+    * `{:pid, pid}` - that of a process, looked up in the VM's `/proc`
+    * `{:path, path}` - the file of one, for example `"/proc/4711/ns/mnt"`
+    * `{:fd, fd}` - a descriptor of such a file, or a pidfd. It stays the caller's
+  """
+  @type namespace :: :host | {:pid, pos_integer} | {:path, binary} | {:fd, non_neg_integer}
+
+  @typedoc "An absolute path, of at most 4095 bytes."
+  @type path :: binary
+
+  @typedoc "See \"Attributes and propagation\"."
+  @type attribute ::
+          :ro
+          | :rw
+          | :nosuid
+          | :suid
+          | :nodev
+          | :dev
+          | :noexec
+          | :exec
+          | :nosymfollow
+          | :symfollow
+          | :nodiratime
+          | :diratime
+          | :relatime
+          | :noatime
+          | :strictatime
+
+  @typedoc "See \"Attributes and propagation\"."
+  @type propagation :: :private | :slave | :shared | :unbindable
+
+  @typedoc "So many ids from the first one on are shown as those from the second on. Each in 0..4294967294."
+  @type id_line :: {id :: non_neg_integer, shown :: non_neg_integer, count :: pos_integer}
+
+  @typedoc "See \"Ids\"."
+  @type id_map :: namespace | [id_line] | [uids: [id_line], gids: [id_line]]
+
+  @type result :: :ok | {:error, Error.t()}
+
   @detach 2
   @force 1
 
+  @doc """
+  Mounts a new file system: `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, `move_mount(2)`.
+
+    * `type` - for example `"tmpfs"`, `"proc"`, `"overlay"`, `"ext4"`
+    * `target` - where to mount it
+
+  Options:
+
+    * `:in`, `:follow`, `:create`, `:timeout` - see above
+    * `:options` - a keyword list of the file system's own options, in their order. A value is a string of at most 255
+      bytes, an integer, an atom, `true` for an option without a value, or `false` to leave it out. In an overlay `:lowerdir` is
+      a path or a list of paths, the first on top, and `:upperdir` and `:workdir` are paths
+    * `:source` - a name for the mount, or a device. The kernel looks a device up by name, and follows links
+    * `:from` - where a device and the layers of an overlay are looked up; `:host` by default
+    * `:attributes` - those to set
+    * `:propagation`, `:id_map` - see above
+    * `:pid_namespace` - for `"proc"`: whose processes it shows. Those of the VM's PID namespace by default, whatever `:in` is
+
+  Stages of errors: `:thread`, `:unshare`, `{:open, _}`, `:user_namespace`, `{:enter, _}`, `:layer`, `:file_system`,
+  `{:option, _}`, `:superblock`, `:attributes`, `:id_map`, `:target`, `:create`, `:attach`; `:fork` for a procfs before Linux 6.17.
+
+      :ok = Mount.mount("tmpfs", "/run", in: {:pid, 4711}, options: [size: "64m", mode: 755], attributes: [:nosuid, :nodev])
+  """
+  @spec mount(String.t(), path, keyword) :: result
   def mount(type, target, options \\ []) do
     options = Options.parse!(:mount, options)
     file_system = Options.file_system!(type, options)
@@ -28,6 +235,26 @@ defmodule LinxNative.Mount do
     |> result()
   end
 
+  @doc """
+  Mounts what is at a path at another one: `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`.
+
+    * `source` - a directory or a file, looked up where `:from` says
+    * `target` - a directory for a directory, a file for a file
+
+  Options:
+
+    * `:in`, `:from`, `:follow`, `:create`, `:timeout` - see above. `:follow` is for both paths
+    * `:recursive` - with all that is mounted below the source; `false` by default. Attributes, propagation and id map are then
+      those of every mount of the tree
+    * `:attributes` - those to set and to clear
+    * `:propagation` - `:private` by default
+    * `:id_map` - see above
+
+  Stages of errors: `:thread`, `:unshare`, `{:open, _}`, `:user_namespace`, `{:enter, _}`, `:source`, `:clone`, `:attributes`,
+  `:id_map`, `:target`, `:create`, `:attach`. A tree that holds the file of the target's own mount namespace is refused at
+  `:attach` with `:eloop`.
+  """
+  @spec bind(path, path, keyword) :: result
   def bind(source, target, options \\ []) do
     options = Options.parse!(:bind, options)
 
@@ -42,6 +269,20 @@ defmodule LinxNative.Mount do
     |> result()
   end
 
+  @doc """
+  Changes attributes and propagation of what is mounted at a path: `mount_setattr(2)`.
+
+    * `target` - a mount point
+
+  Options:
+
+    * `:in`, `:follow`, `:timeout` - see above
+    * `:recursive` - with all that is mounted below it; `false` by default. All of them change, or none
+    * `:attributes`, `:propagation` - what to change, one of them at least
+
+  Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:target`, `:attributes`.
+  """
+  @spec set(path, keyword) :: result
   def set(target, options) do
     options = Options.parse!(:set, options)
     changes = Options.changes!(options)
@@ -55,12 +296,42 @@ defmodule LinxNative.Mount do
     result(Native.set(in_namespace, path, options.recursive, changes, options.timeout))
   end
 
+  @doc """
+  Moves what is mounted at a path, with all that is mounted below it, to another one: `move_mount(2)`.
+
+    * `source` - a mount point, on a mount that is not shared
+    * `target` - in the same mount namespace
+
+  Options: `:in`, `:follow` (for both paths), `:create`, `:timeout`, see above.
+
+  Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:source`, `:target`, `:create`, `:attach`.
+  """
+  @spec move(path, path, keyword) :: result
   def move(source, target, options \\ []) do
     options = Options.parse!(:move, options)
     source = {Options.path!(:source, source), options.follow}
     result(Native.move(source, Options.target!(target, options), options.timeout))
   end
 
+  @doc """
+  Unmounts what is mounted at a path, the topmost: `umount2(2)`.
+
+    * `target` - a mount point
+
+  Options:
+
+    * `:in`, `:timeout` - see above
+    * `:follow` - not for the last name, unless `:detach` is `true`
+    * `:detach` - takes it away from here at once, with all that is mounted below it, whoever uses it (`MNT_DETACH`); `false`
+      by default
+    * `:force` - ends the requests of a FUSE or NFS that does not answer (`MNT_FORCE`); `false` by default
+
+  Without `:detach` the kernel takes no descriptor of the mount, as that would keep it in use: the parent is resolved to a
+  descriptor, and the last name is looked up in it by the unmount itself. `"/"` has no last name, so it takes `detach: true`.
+
+  Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:target`, `:umount`.
+  """
+  @spec umount(path, keyword) :: result
   def umount(target, options \\ []) do
     options = Options.parse!(:umount, options)
     flags = if(options.detach, do: @detach, else: 0) + if(options.force, do: @force, else: 0)
@@ -69,6 +340,20 @@ defmodule LinxNative.Mount do
     result(Native.umount(in_namespace, path, flags, options.timeout))
   end
 
+  @doc """
+  Makes a mount the root of a mount namespace, and mounts the old root at `put_old`: `pivot_root(2)`.
+
+    * `new_root` - a mount point, on a mount that is not shared. A directory becomes one by a `bind/3` on itself
+    * `put_old` - at or below `new_root`, by its path before the change. At `new_root` itself the old root covers the new one,
+      until `umount("/", detach: true)` takes it away
+
+  Every process of that namespace whose root or working directory is the old root gets the new one.
+
+  Options: `:in`, `:follow` (for both paths), `:create` (for `put_old`), `:timeout`, see above.
+
+  Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:new_root`, `:put_old`, `:create`, `:pivot_root`.
+  """
+  @spec pivot_root(path, path, keyword) :: result
   def pivot_root(new_root, put_old, options \\ []) do
     options = Options.parse!(:pivot_root, options)
     new_root = {Options.path!(:new_root, new_root), options.follow}

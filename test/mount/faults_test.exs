@@ -8,32 +8,33 @@ defmodule LinxNative.Mount.FaultsTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.Hold
+  alias LinxNative.Test.{Hold, Mounts}
 
   @moduletag :mount
 
   @errnos ~w(ENOSYS EPERM EINTR ENOMEM EMFILE)
 
   # The stages of the system calls in their order. `nil`: what fails there is no error.
-  @enter [:thread, :unshare, {:open, :in}, {:enter, :in}]
-  @prepare [:thread, :unshare, :unshare, {:open, :in}]
-  @make [:target, :target, :create, :create, :create, nil, :create]
+  @enter [:unshare, {:open, :in}, {:enter, :in}]
+  @prepare [:unshare, :unshare, {:open, :in}]
+  @make [:create, :create, nil, :create]
   @stages %{
     set: @enter ++ [:target, :target, :attributes],
     umount: @enter ++ [:target, :target, :target, :umount],
     detach: @prepare ++ [{:enter, :in}, :target, :target, :umount, :umount],
-    move: @enter ++ [:source, :source] ++ tl(@make) ++ [:attach],
-    mount:
-      @prepare ++
-        [:user_namespace, :user_namespace, :user_namespace, :user_namespace] ++
-        [:user_namespace, :user_namespace, :user_namespace, :user_namespace] ++
-        [:file_system, {:option, "size"}, :superblock, :superblock, :attributes, :id_map] ++
-        [{:enter, :in}] ++ @make ++ [:attach],
+    move: @enter ++ [:source, :source, :target] ++ @make ++ [:attach],
     bind:
       @prepare ++
-        [:source, :source, :clone, :attributes, {:enter, :in}] ++ @make ++ [:attach],
+        [:source, :source, :clone, :attributes, {:enter, :in}, :target, :target] ++
+        @make ++ [:attach],
+    mount:
+      @prepare ++
+        List.duplicate(:user_namespace, 7) ++
+        [:file_system, {:option, "size"}, :superblock, :superblock, :attributes, :id_map] ++
+        [{:enter, :in}, :target, :target] ++ @make ++ [:attach],
     pivot_root:
-      @prepare ++ [{:enter, :in}, :new_root, :new_root] ++ tl(@make) ++ [:pivot_root, :pivot_root]
+      @prepare ++
+        [{:enter, :in}, :new_root, :new_root, :put_old] ++ @make ++ [:pivot_root, :pivot_root]
   }
 
   @tag :machine_root
@@ -67,8 +68,7 @@ defmodule LinxNative.Mount.FaultsTest do
 
     File.mkdir!("/proc/#{container.pid}/root#{folder}/plain")
     state = fn -> {state(container), File.ls!("/proc/#{container.pid}/root#{folder}/plain")} end
-    # Loads what it needs.
-    {:error, _} = Vm.call(hold.vm, Mount, :mount, ["nosuchfs", "/nowhere", [create: :file]])
+    Mounts.load!(hold.vm)
     before = Vm.call(hold.vm, Machine, :snapshot, [])
 
     for {name, {function, arguments}} <- calls do
@@ -85,7 +85,7 @@ defmodule LinxNative.Mount.FaultsTest do
 
         %{answer: answer} = held |> Hold.fail(errno) |> Hold.finish()
         reason = errno |> String.downcase() |> String.to_existing_atom()
-        assert {:error, %Error{stage: found, reason: why}} = answer
+        assert {^name, ^n, {:error, %Error{stage: found, reason: why}}} = {name, n, answer}
 
         assert {name, n, held.held, errno, found, why} ==
                  {name, n, held.held, errno, stage, reason}

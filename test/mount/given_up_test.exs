@@ -7,7 +7,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.{Hang, Hold}
+  alias LinxNative.Test.{Hang, Hold, Mounts}
 
   @moduletag :mount
 
@@ -19,9 +19,9 @@ defmodule LinxNative.Mount.GivenUpTest do
     test "each function ends when its time is over, and the VM goes on reading files" do
       folder = Folder.make!()
       vm = private_vm()
+      before = Machine.snapshot()
       hang = Hang.mount!(vm, folder)
       inside = {:path, "/proc/#{vm.os_pid}/ns/mnt"}
-      before = Machine.snapshot()
       in_time = [in: inside, timeout: 50]
 
       calls = [
@@ -55,10 +55,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       # They end as soon as the kernel lets them, and do nothing any more.
       Hang.release(hang)
 
-      assert Machine.changes(
-               Map.delete(before, :processes)
-               |> Map.put(:processes, Machine.snapshot().processes)
-             ) == []
+      assert Machine.changes(before) == []
 
       left =
         for mount <- MountInfo.list(vm.os_pid),
@@ -98,9 +95,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       container = Container.start([:mount])
       :ok = Mount.mount("tmpfs", folder, in: {:pid, container.pid})
       hold = Hold.start()
-      # Loads what it needs.
-      {:error, _} = Vm.call(hold.vm, Mount, :umount, ["/nowhere"])
-      {:error, _} = Vm.call(hold.vm, Mount, :mount, ["nosuchfs", "/nowhere", [create: :file]])
+      Mounts.load!(hold.vm)
       before = Vm.call(hold.vm, Machine, :snapshot, [])
       %{hold: hold, container: container, folder: folder, before: before}
     end
@@ -119,12 +114,12 @@ defmodule LinxNative.Mount.GivenUpTest do
       assert Vm.call(hold.vm, Machine, :changes, [before]) == []
     end
 
-    # How many system calls one makes.
-    defp length_of(%{answer: answer}), do: {answer, 0}
+    # Its answer, and the system calls that it makes.
+    defp trace(%{answer: answer}), do: {answer, []}
 
-    defp length_of(held) do
-      {answer, length} = held |> Hold.continue() |> length_of()
-      {answer, length + 1}
+    defp trace(%{held: name} = held) do
+      {answer, names} = held |> Hold.continue() |> trace()
+      {answer, [name | names]}
     end
 
     test "of a mount or a bind whose caller was killed: nothing is left", context do
@@ -138,14 +133,15 @@ defmodule LinxNative.Mount.GivenUpTest do
           ] do
         mfa = {Mount, function, arguments}
         state = state(context)
-        {:ok, length} = hold |> Hold.begin(mfa) |> length_of()
-        assert length > 8
+        {:ok, calls} = hold |> Hold.begin(mfa) |> trace()
+        assert length(calls) > 8
         :ok = Mount.umount(target, in: {:pid, container.pid}, detach: true)
         File.rmdir!("/proc/#{container.pid}/root#{target}")
         assert state(context) == state
 
-        for n <- 1..length do
+        for {name, n} <- Enum.with_index(calls, 1) do
           held = Hold.begin(hold, mfa, n)
+          assert {function, n, held.held} == {function, n, name}
           assert %{answer: :killed} = held |> Hold.kill(gone: true) |> Hold.finish()
           over!(context)
           assert {function, n, state(context)} == {function, n, state}
@@ -157,7 +153,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       %{hold: hold, container: container, folder: folder} = context
       state = state(context)
       file = %{in: {:pid, container.pid}, create: :file}
-      give_up = &attach_too_late(hold, &1, &2, 100)
+      give_up = &attach_too_late(hold, &1, &2, 2_000)
 
       give_up.(:bind, ["/dev/null", folder <> "/file", Map.to_list(file)])
       over!(context)
@@ -170,7 +166,7 @@ defmodule LinxNative.Mount.GivenUpTest do
     # Held while it attaches, until the caller has its answer. Again with more time if it was over before.
     defp attach_too_late(hold, function, arguments, timeout) do
       with_time = List.update_at(arguments, -1, &(&1 ++ [timeout: timeout]))
-      held = hold |> Hold.begin({Mount, function, with_time}) |> Hold.continue_to("move_mount")
+      held = Hold.begin_at(hold, {Mount, function, with_time}, "move_mount")
 
       case held do
         %{answer: {:error, %Error{reason: :timeout}}} ->
@@ -204,17 +200,18 @@ defmodule LinxNative.Mount.GivenUpTest do
           ] do
         mfa = {Mount, function, arguments}
         state = state(context)
-        {:ok, length} = hold |> Hold.begin(mfa) |> length_of()
+        {:ok, calls} = hold |> Hold.begin(mfa) |> trace()
         done = state(context)
         assert done != state
         :ok = undo.()
         assert state(context) == state
 
-        for n <- 1..length do
+        for {name, n} <- Enum.with_index(calls, 1) do
           held = Hold.begin(hold, mfa, n)
+          assert {function, n, held.held} == {function, n, name}
           assert %{answer: :killed} = held |> Hold.kill(gone: true) |> Hold.finish()
           over!(context)
-          expected = if n == length, do: done, else: state
+          expected = if n == length(calls), do: done, else: state
           assert {function, n, state(context)} == {function, n, expected}
         end
 

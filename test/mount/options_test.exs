@@ -180,7 +180,7 @@ defmodule LinxNative.Mount.OptionsTest do
             {:target, 38, "Linux 5.6"},
             {:clone, 38, "Linux 5.2"},
             {:attributes, 38, "Linux 5.12"},
-            {:id_map, 22, "overlay: 5.19"},
+            {:id_map, 22, "the layers are mapped: 5.19"},
             {{:enter, :in}, 1, "CAP_SYS_CHROOT"},
             {{:open, :from}, 2, "the process is gone"},
             {{:open, :id_map}, 25, "Linux 6.11"},

@@ -44,6 +44,14 @@ defmodule LinxNative.Test.Hold do
   end
 
   @doc """
+  Begins such a call up to the system call of that name: no other one is held.
+  """
+  def begin_at(%{vm: vm} = hold, {module, function, args}, name) do
+    tell(hold, "hold #{name}")
+    next(hold, Task.async(fn -> Vm.call(vm, __MODULE__, :call, [module, function, args]) end))
+  end
+
+  @doc """
   Lets the system call be made, and awaits the next one.
   """
   def continue(%{hold: hold, id: id, run: run}) do

@@ -171,7 +171,7 @@ defmodule LinxNative.Mount.Error do
 
   defp hint(:id_map, :einval),
     do:
-      "the file system does not allow it on this kernel (ext4, xfs: 5.12; btrfs: 5.15; overlay: 5.19; tmpfs: 6.3), " <>
+      "the file system does not allow it on this kernel (ext4, xfs: 5.12; btrfs: 5.15; tmpfs: 6.3; of an overlay the layers are mapped: 5.19), " <>
         "its ids are mapped already, or the user namespace has no maps"
 
   defp hint(:id_map, :eperm),

@@ -100,9 +100,7 @@ struct Made {
 impl Made {
     fn make(parent: &OwnedFd, name: &CStr, kind: Kind) -> Result<Self, Errno> {
         // Before there is something to remove.
-        let own = parent
-            .try_clone()
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE)))?;
+        let own = parent.try_clone().map_err(|error| Errno::from(&error))?;
         check(match kind {
             Kind::Directory => mkdirat(parent, name, Mode::from_bits_truncate(0o755)),
             Kind::File => {

@@ -42,8 +42,8 @@ pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, 
         route.enter_target(thread)?;
         let root = Root::open().at(Stage::Target)?;
         let found = root.find(path, *follow).at_path(Stage::Target, path)?;
-        thread.check_wanted().at(Stage::Umount)?;
         descriptors.enter(thread).at(Stage::Umount)?;
+        thread.check_wanted().at(Stage::Umount)?;
         unmount(&name_of(found.as_fd())?, flags).at_path(Stage::Umount, path)
     })
     .at(Stage::Thread)
@@ -67,8 +67,8 @@ pub fn pivot_root(new_root: Path, put_old: Target) -> Result<Call, Error> {
             .at_path(Stage::NewRoot, &new_root.path)?;
         let (at, create) = (put_old.at, put_old.create);
         let old = Found::find_or_create(thread, &root, &at, create, Stage::PutOld)?;
-        thread.check_wanted().at(Stage::PivotRoot)?;
         descriptors.enter(thread).at(Stage::PivotRoot)?;
+        thread.check_wanted().at(Stage::PivotRoot)?;
         let (new, put) = (name_of(new.as_fd())?, name_of(old.file.as_fd())?);
         check(nix::unistd::pivot_root(new.as_c_str(), put.as_c_str()))
             .at_path(Stage::PivotRoot, &new_root.path)?;
