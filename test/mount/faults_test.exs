@@ -8,7 +8,7 @@ defmodule LinxNative.Mount.FaultsTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.{Hold, Mounts}
+  alias LinxNative.Test.{Hold, MountCalls}
 
   @moduletag :mount
 
@@ -71,7 +71,7 @@ defmodule LinxNative.Mount.FaultsTest do
 
     File.mkdir!("/proc/#{container.pid}/root#{folder}/plain")
     state = fn -> {state(container), File.ls!("/proc/#{container.pid}/root#{folder}/plain")} end
-    Mounts.load!(hold.vm)
+    MountCalls.load!(hold.vm)
     before = Vm.call(hold.vm, Machine, :snapshot, [])
 
     for {name, {function, arguments}} <- calls do

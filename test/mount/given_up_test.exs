@@ -7,7 +7,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.{Hang, Hold, Mounts}
+  alias LinxNative.Test.{Hang, Hold, MountCalls}
 
   @moduletag :mount
 
@@ -95,7 +95,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       container = Container.start([:mount])
       :ok = Mount.mount("tmpfs", folder, in: {:pid, container.pid})
       hold = Hold.start()
-      Mounts.load!(hold.vm)
+      MountCalls.load!(hold.vm)
       before = Vm.call(hold.vm, Machine, :snapshot, [])
       %{hold: hold, container: container, folder: folder, before: before}
     end

@@ -77,7 +77,8 @@ defmodule LinxNative.Mount.UserTest do
     # A container of this user.
     inner = ["--target", vm.os_pid, "--user", "--mount", "--preserve-credentials", "--"]
     hold = ["unshare", "--mount", "--propagation=private", "sh", "-c", "echo $$; read end"]
-    program = Program.start!("nsenter", inner ++ hold)
+    as_user = ~w(--reuid=65534 --regid=65534 --clear-groups -- nsenter)
+    program = Program.start!("setpriv", as_user ++ inner ++ hold)
     pid = program |> Program.line!() |> String.to_integer()
     inside = {:pid, pid}
     assert :ok = call(vm, :mount, ["tmpfs", mount, [in: inside]])

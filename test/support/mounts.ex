@@ -1,6 +1,5 @@
 defmodule LinxNative.Test.Mounts do
   @moduledoc """
-<<<<<<< HEAD
   `mount(2)` made by a process of a container, as it is: what others are compared with.
   """
 
@@ -47,35 +46,4 @@ defmodule LinxNative.Test.Mounts do
   defp name(errno) do
     Enum.find_value(@errnos, errno, fn {name, number} -> if number == errno, do: name end)
   end
-=======
-  `LinxNative.Mount` in another VM.
-  """
-
-  alias LinxNative.Mount
-  alias LinxNative.Test.Vm
-
-  @doc """
-  Calls each function there, which fails, so that it has loaded all the code: to load it later would take system calls.
-  """
-  def load!(%Vm{os_pid: os_pid} = vm) do
-    inside = [in: {:pid, String.to_integer(os_pid)}]
-    changes = [attributes: [:ro], propagation: :private]
-    made = inside ++ [create: :directory]
-
-    for {function, arguments} <- [
-          mount: [
-            "tmpfs",
-            "/no/x",
-            made ++ changes ++ [options: [size: "1m", mode: 755], id_map: [{0, 0, 1}]]
-          ],
-          bind: ["/no", "/no/x", made ++ changes ++ [from: inside[:in]]],
-          set: ["/no", inside ++ changes],
-          move: ["/no", "/no/x", made],
-          umount: ["/no", inside],
-          pivot_root: ["/no", "/no/x", made]
-        ] do
-      {:error, _} = Vm.call(vm, Mount, function, arguments)
-    end
-  end
->>>>>>> 1ade96e (LinxNative.Mount: documentation, an example, and tests of each system call)
 end
