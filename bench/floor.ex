@@ -21,6 +21,14 @@ defmodule LinxNative.Bench.Floor do
     [numbers(floor), numbers(floor)]
   end
 
+  @doc """
+  Returns the times of so many mounts by descriptor: those of a tmpfs, and those of a bind.
+  """
+  def detached(floor, calls, ns, folder) do
+    Program.tell(floor, "detached clone #{calls} #{ns} #{folder}")
+    [numbers(floor), numbers(floor)]
+  end
+
   defp numbers(floor) do
     floor |> Program.line!() |> String.split() |> Enum.map(&String.to_integer/1)
   end

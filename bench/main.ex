@@ -10,6 +10,7 @@ defmodule LinxNative.Bench do
     Cpus,
     Legacy,
     Load,
+    Mounts,
     Operations,
     Pairs,
     Place,
@@ -40,6 +41,7 @@ defmodule LinxNative.Bench do
         strict: [
           quick: :boolean,
           requests: :boolean,
+          mounts: :boolean,
           connections: :boolean,
           compare: :string,
           programs: :string,
@@ -54,13 +56,16 @@ defmodule LinxNative.Bench do
       options[:compare] -> Compare.print(options[:results], options[:compare])
       options[:requests] -> Requests.main(harness, options[:results])
       options[:connections] -> Connections.main(harness, options[:results])
+      options[:mounts] -> Mounts.main(harness, floor_program(options), options[:results])
       true -> measure(harness, options)
     end
   end
 
+  defp floor_program(options), do: Path.join(options[:programs], "linx_floor")
+
   defp measure(harness, options) do
     scale = if options[:quick], do: @quick, else: @full
-    floor = Path.join(options[:programs], "linx_floor")
+    floor = floor_program(options)
     copies = Path.join(options[:results], "copies")
     File.mkdir_p!(copies)
     Legacy.copy!(options[:reference], copies)

@@ -5,6 +5,7 @@
 //! ```text
 //! open   HOW CALLS NET_NS
 //! mount  HOW CALLS MOUNT_NS TARGET           answers two lines: the mounts, the unmounts
+//! detached HOW CALLS MOUNT_NS TARGET         answers two lines: the mounts of a tmpfs, those of a bind
 //! procfs HOW CALLS MOUNT_NS PID_NS TARGET
 //! ```
 //!
@@ -50,6 +51,7 @@ fn run(command: &str) -> Outcome {
     match operation {
         "open" => open::run(how, calls, &path()?),
         "mount" => mount::run(how, calls, &path()?, &path()?),
+        "detached" => mount::run_detached(how, calls, &path()?, &path()?),
         "procfs" => mount::run_procfs(how, calls, &path()?, &path()?, &path()?),
         other => Err(format!("what is {other}?").into()),
     }

@@ -47,6 +47,46 @@ pub(crate) fn run_procfs(
     Ok(vec![mounts])
 }
 
+/// The times of so many mounts by descriptor: of a tmpfs, then of a bind of `/proc`. The unmounts are not counted.
+pub(crate) fn run_detached(how: How, calls: usize, namespace: &CStr, target: &CStr) -> Outcome {
+    let makes: [fn() -> nix::Result<OwnedFd>; 2] = [syscall::tmpfs, || syscall::copy_of(c"/proc")];
+    let mut lines = Vec::with_capacity(makes.len());
+    for make in makes {
+        let mut mounts = Vec::with_capacity(calls);
+        for _ in 0..calls {
+            let mount = || mount_detached(how, make, namespace, target);
+            mounts.push(done(timed(mount))?);
+            umount(how, namespace, target)?;
+        }
+        lines.push(mounts);
+    }
+    Ok(lines)
+}
+
+/// Makes a mount, enters the namespace, and attaches the mount there.
+fn mount_detached(
+    how: How,
+    make: fn() -> nix::Result<OwnedFd>,
+    namespace: &CStr,
+    target: &CStr,
+) -> Done {
+    let mount = || {
+        let mount = make()?;
+        enter(namespace)?;
+        let target = openat(
+            AT_FDCWD,
+            target,
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
+        syscall::move_mount(&mount, &target)
+    };
+    match how {
+        How::Clone => Ok(on_clone(mount)??),
+        other => senseless(other),
+    }
+}
+
 type Done = Result<(), Box<dyn Error>>;
 
 fn done((result, time): (Done, Duration)) -> Result<Duration, Box<dyn Error>> {

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_long};
+use std::ffi::{CStr, c_int, c_long};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
@@ -28,6 +28,37 @@ pub(crate) fn procfs_of(pid_namespace: &OwnedFd) -> nix::Result<OwnedFd> {
     Errno::result(create)?;
     // SAFETY: three integers.
     owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, CLOEXEC, 0) })
+}
+
+/// Makes a tmpfs; detached.
+pub(crate) fn tmpfs() -> nix::Result<OwnedFd> {
+    const FSCONFIG_CMD_CREATE: c_int = 6;
+    const CLOEXEC: c_int = 1;
+
+    // SAFETY: a C string and an integer.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), CLOEXEC) })?;
+    let (fd, null) = (context.as_raw_fd(), ptr::null::<u8>());
+    // SAFETY: this command takes nothing.
+    let create =
+        unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_CMD_CREATE, null, null, 0) };
+    Errno::result(create)?;
+    // SAFETY: three integers.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, fd, CLOEXEC, 0) })
+}
+
+/// A detached copy of the mount at a path.
+pub(crate) fn copy_of(path: &CStr) -> nix::Result<OwnedFd> {
+    const CLONE_CLOEXEC: c_int = 1 | libc::O_CLOEXEC;
+
+    // SAFETY: a C string that lives through the call, and integers.
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            CLONE_CLOEXEC,
+        )
+    })
 }
 
 /// Puts a detached mount onto a target, both by descriptor.

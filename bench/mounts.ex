@@ -1,0 +1,100 @@
+defmodule LinxNative.Bench.Mounts do
+  @moduledoc """
+  `LinxNative.Mount` against `mount/8`, and against the bare system calls without a BEAM: a tmpfs and a bind of `/proc`,
+  mounted in another mount namespace. The unmounts are not counted.
+  """
+
+  alias LinxNative.Bench.{Clock, Cpus, Floor, Pairs, Place, Program, Stats, Table}
+  alias LinxNative.Mount
+
+  @rounds 17
+  @turn_ms 60
+  @bind 4096
+
+  @doc """
+  Measures on one CPU, prints the table and writes `mounts.txt` to a folder.
+  """
+  def main(harness, floor, folder) do
+    place = Place.make!(harness)
+
+    try do
+      blocks = Cpus.on_one(fn -> measure(place, floor) end)
+      text = table(blocks)
+      IO.puts(text)
+      File.write!(Path.join(folder, "mounts.txt"), text)
+    after
+      Place.remove(place)
+    end
+  end
+
+  # The floor is started here, as it stays on the CPUs it was started on.
+  defp measure(place, floor) do
+    floor = Program.start!(floor)
+
+    contestants = [
+      ours: &both(&1, place, tmpfs(place), bind(place)),
+      mount_8: &both(&1, place, old_tmpfs(place), old_bind(place)),
+      bare: fn calls ->
+        [tmpfs, bind] = Floor.detached(floor, calls, place.mount, place.folder)
+        [{"tmpfs", tmpfs}, {"bind", bind}]
+      end
+    ]
+
+    blocks = Pairs.run(contestants, @rounds, @turn_ms)
+    Program.stop(floor)
+    blocks
+  end
+
+  defp tmpfs(place), do: fn -> Mount.mount("tmpfs", place.folder, in: {:path, place.mount}) end
+  defp bind(place), do: fn -> Mount.bind("/proc", place.folder, in: {:path, place.mount}) end
+
+  defp old_tmpfs(place) do
+    fn -> Linx.Mount.Native.mount("x", place.folder, "tmpfs", 0, "", place.mount, "", 0) end
+  end
+
+  defp old_bind(place) do
+    fn -> Linx.Mount.Native.mount("/proc", place.folder, "", @bind, "", place.mount, "", 0) end
+  end
+
+  defp both(calls, place, tmpfs, bind) do
+    for {name, mount} <- [{"tmpfs", tmpfs}, {"bind", bind}] do
+      times =
+        for _ <- 1..calls do
+          {:ok, time} = Clock.once(mount)
+          :ok = Linx.Mount.Native.umount(place.folder, 0, place.mount)
+          time
+        end
+
+      {name, times}
+    end
+  end
+
+  defp table(blocks) do
+    rows =
+      for operation <- ["tmpfs", "bind"] do
+        medians =
+          for contestant <- [:ours, :mount_8, :bare],
+              do:
+                "#{Float.round(Stats.median(Pairs.times(blocks, operation, contestant)) / 1000, 1)}"
+
+        ratios =
+          for other <- [:mount_8, :bare] do
+            {median, low, high} = Pairs.ratio(blocks, operation, :ours, other)
+            "#{Float.round(median, 2)} (#{Float.round(low, 2)} to #{Float.round(high, 2)})"
+          end
+
+        [operation | medians] ++ ratios
+      end
+
+    header = [
+      "in microseconds",
+      "LinxNative.Mount",
+      "mount/8",
+      "bare",
+      "ours / mount/8",
+      "ours / bare"
+    ]
+
+    Table.text(header, rows)
+  end
+end
