@@ -13,10 +13,9 @@ defmodule LinxNative.Conn.ExamplesTest do
   @root Path.expand("../..", __DIR__)
 
   defp run!(example) do
-    # Compiled it is already, for this run. Mix leaves locks in the temporary folder since Elixir 1.18.
+    # Compiled it is already, for this run.
     args = ["run", "--no-compile", "examples/" <> example]
-    env = [{"MIX_ENV", to_string(Mix.env())}, {"TMPDIR", Folder.make!()}]
-    options = [cd: @root, env: env, stderr_to_stdout: true]
+    options = [cd: @root, env: [{"MIX_ENV", to_string(Mix.env())}], stderr_to_stdout: true]
     assert {output, 0} = System.cmd("mix", args, options)
     output
   end

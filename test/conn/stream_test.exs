@@ -218,7 +218,7 @@ defmodule LinxNative.Conn.StreamTest do
 
     test "no part comes in time" do
       {_container, conn} = crowded!()
-      {[_first], continue} = begin(Conn.stream(conn, Links.dump(), timeout: 50), 1)
+      {[_first], continue} = begin(Conn.stream(conn, Links.dump(), timeout: 2_000), 1)
       socket = socket!(conn)
       :ok = :sys.suspend(socket)
       spawn(fn -> await_stopping!(socket) end)

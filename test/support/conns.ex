@@ -61,8 +61,14 @@ defmodule LinxNative.Test.Conns do
   """
   def event!(conn) do
     {:ok, [message], _origin} = Conn.recv(conn, @patience)
-    link = Links.read(message)
-    {link.what, link.name}
+
+    # Where the kernel has VLANs of a bridge, it tells of these as well: RTM_NEWVLAN, to RTNLGRP_BRVLAN.
+    if message.type == 112 do
+      event!(conn)
+    else
+      link = Links.read(message)
+      {link.what, link.name}
+    end
   end
 
   @doc """

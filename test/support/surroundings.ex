@@ -31,6 +31,7 @@ defmodule LinxNative.Test.Surroundings do
   """
   def remove_temporary_folder! do
     path = System.tmp_dir!()
+    for name <- File.ls!(path), of_mix?(name), do: File.rm_rf!(Path.join(path, name))
 
     with {:error, _} <- File.rmdir(path) do
       left = for {entry, _type} <- below(path), do: "\n  " <> entry
@@ -82,11 +83,17 @@ defmodule LinxNative.Test.Surroundings do
   defp below(path) do
     with {:ok, %{type: :directory, major_device: device}} <- File.lstat(path),
          {:ok, names} <- File.ls(path) do
-      for name <- names, entry <- entry(Path.join(path, name), device), do: entry
+      for name <- names,
+          not of_mix?(name),
+          entry <- entry(Path.join(path, name), device),
+          do: entry
     else
       _ -> []
     end
   end
+
+  # Mix keeps its locks in the temporary folder since Elixir 1.18, and leaves them there.
+  defp of_mix?(name), do: String.starts_with?(name, ["mix_lock_", "mix_pubsub_"])
 
   defp entry(path, device) do
     case File.lstat(path) do
