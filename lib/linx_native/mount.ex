@@ -122,7 +122,7 @@ defmodule LinxNative.Mount do
   | a file system that hangs | waits | waits | waits | waits | waits | `:timeout`, and nothing is mounted |
   | what fails half-way | a file may be left | the same | | its own container ends | | nothing is left |
 
-  Of the others this is as of util-linux 2.41, crun 1.20 and LXC 6, by their documentation and sources.
+  The columns of the other programs follow their documentation and were not tested here.
 
   ## What it needs
 
