@@ -279,7 +279,7 @@ defmodule LinxNative.DeparturesTest do
       for {id, type, target, flags, create, rust} <- [
             {:D6, "proc", folder, 0, 0, procfs},
             {:D10, "proc", folder, @silent, 0, procfs},
-            {:D10, "proc", folder <> "/no", 0, 0, procfs},
+            {:D10, "proc", folder <> "/no", 0, 0, []},
             {:D10, "tmpfs", folder, 0, 0, []},
             {:D10, "", file, @bind, 0, []},
             {:D10, "", file, @bind, 1, []},
