@@ -293,7 +293,12 @@ defmodule LinxNative.Mount.MountTest do
       {target, options} = layers(folder)
       :ok = Mount.mount("tmpfs", "/mnt", in: inside(container))
 
-      for vm <- [Vm.start(), Vm.start(wrap: Harness.seccomp("fsconfig-fd=EINVAL"))] do
+      for wrap <- [
+            [],
+            Harness.seccomp("fsconfig-fd=EINVAL"),
+            Harness.seccomp("fsconfig-fd=EOPNOTSUPP")
+          ] do
+        vm = Vm.start(wrap: wrap)
         assert :ok = Vm.call(vm, Mount, :mount, ["overlay", target, [options: options]])
         assert File.read!(target <> "/which") == "one"
         assert File.read!(target <> "/only") == "two"

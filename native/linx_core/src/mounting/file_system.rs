@@ -152,7 +152,10 @@ fn add(context: &FsContext, directories: &[Directory]) -> Result<(), Refused> {
         let parameter = Parameter::Fd(key, file.as_fd());
         match context.set(&parameter) {
             Ok(()) => {}
-            Err(errno) if errno.raw() == libc::EINVAL => return Err(Refused::Descriptor),
+            // The second before Linux 6.5, where overlayfs has no options of the newer kind at all.
+            Err(errno) if matches!(errno.raw(), libc::EINVAL | libc::EOPNOTSUPP) => {
+                return Err(Refused::Descriptor);
+            }
             Err(errno) => {
                 let error = Err::<(), _>(errno).at_path(Stage::Layer, path);
                 return error.map_err(|error| Refused::Option(with_words(error, context)));
