@@ -90,6 +90,20 @@ defmodule LinxNative.ReloadTest do
       assert Vm.call(vm, Callers, :stop, [callers]) == []
     end
 
+    # A call makes a resource, whose type the new instance takes over at that moment.
+    test "reloads as fast as they can be leave the memory of the VM whole" do
+      vm = Vm.start()
+      quietly(vm)
+      call = {Mount, :umount, ["/", 0, "/nonexistent"], {:error, {:open_ns, :enoent}}}
+      callers = Vm.call(vm, Callers, :start, [List.duplicate(call, 16)])
+
+      assert Vm.call(vm, Callers, :reload, [Mount, code(Mount), 500]) ==
+               expect(:D8, rust: [{:module, Mount}], c: [{:error, :on_load_failure}])
+
+      await_calls!(vm, callers, 2)
+      assert Vm.call(vm, Callers, :stop, [callers]) == []
+    end
+
     test "an upgrade to other code, with a library from elsewhere, and back" do
       vm = Vm.start()
       before = Vm.call(vm, Machine, :snapshot, [])

@@ -22,6 +22,20 @@ defmodule LinxNative.Test.Callers do
   """
   def stop(callers), do: Enum.flat_map(callers, &ask(&1, :stop))
 
+  @doc """
+  Loads `code` of a module so many times, each time as soon as no process runs the code before. Returns what the VM answered,
+  each answer once.
+  """
+  def reload(module, code, times) do
+    Enum.uniq(
+      for _ <- 1..times do
+        answer = :code.load_binary(module, ~c"#{module}", code)
+        Await.until(fn -> :code.soft_purge(module) end) || exit(:old_code_stays)
+        answer
+      end
+    )
+  end
+
   # The call has to be a fully qualified one: it is for the VM to find the code that is current.
   defp loop({module, function, arguments, expected} = call, count, wrong) do
     receive do

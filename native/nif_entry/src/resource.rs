@@ -12,9 +12,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rustler::sys::{
-    ErlNifEnv, ErlNifResourceFlags, ErlNifResourceType, ErlNifResourceTypeInit,
-    enif_alloc_resource, enif_get_resource, enif_make_resource, enif_open_resource_type_x,
-    enif_release_resource,
+    ErlNifEnv, ErlNifMonitor, ErlNifPid, ErlNifResourceFlags, ErlNifResourceType,
+    ErlNifResourceTypeInit, enif_alloc_resource, enif_get_resource, enif_make_resource,
+    enif_open_resource_type_x, enif_release_resource,
 };
 use rustler::{Env, Error, NifResult, Term};
 
@@ -44,7 +44,7 @@ impl<T: Send + Sync + 'static> ResourceType<T> {
         let callbacks = ErlNifResourceTypeInit {
             dtor: destroy::<T> as *const _,
             stop: ptr::null(),
-            down: ptr::null(),
+            down: never_down as *const _,
         };
         let Some(name) = type_name::<T>(kind, layout) else {
             return false;
@@ -131,6 +131,19 @@ pub fn type_name<T>(kind: &str, layout: &str) -> Option<CString> {
     let version = env!("CARGO_PKG_VERSION");
     let (size, alignment) = (size_of::<T>(), align_of::<T>());
     CString::new(format!("{kind} {version} {layout} {size}/{alignment}")).ok()
+}
+
+/// Never called, as no process is monitored.
+///
+/// Every type has this callback all the same. While a type is taken over, the VM gives it one of its own for the time
+/// (OTP 24 and later), and `enif_alloc_resource` asks twice whether there is one: for the size, and to initialise what it
+/// is for. If a dirty scheduler makes a resource at that moment and the answers differ, the VM writes behind the memory.
+unsafe extern "C" fn never_down(
+    _: *mut ErlNifEnv,
+    _: *mut c_void,
+    _: *const ErlNifPid,
+    _: *const ErlNifMonitor,
+) {
 }
 
 /// Nobody has the term any more.

@@ -47,20 +47,21 @@ pub struct Waiting<C> {
     call: Mutex<Option<(C, Counted)>>,
 }
 
-/// One of the calls that wait.
-struct Counted;
+/// One of the calls that wait, and the count of them. Another instance of the library, with a count of its own, may take
+/// over and free what this one counted.
+struct Counted(&'static AtomicU32);
 
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
 impl Counted {
     fn new() -> Self {
         WAITING.fetch_add(1, Ordering::Relaxed);
-        Self
+        Self(&WAITING)
     }
 
     /// How long the next turn is: the shorter, the more calls wait.
     fn turn(&self) -> Duration {
-        let waiting = WAITING.load(Ordering::Relaxed).max(1);
+        let waiting = self.0.load(Ordering::Relaxed).max(1);
         let turn = ALL_TURNS.checked_div(waiting).unwrap_or(TURN);
         turn.clamp(SHORTEST_TURN, TURN)
     }
@@ -68,7 +69,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        WAITING.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
