@@ -97,7 +97,7 @@ defmodule LinxNative.ReloadTest do
       call = {Mount, :umount, ["/", 0, "/nonexistent"], {:error, {:open_ns, :enoent}}}
       callers = Vm.call(vm, Callers, :start, [List.duplicate(call, 16)])
 
-      assert Vm.call(vm, Callers, :reload, [Mount, code(Mount), 500]) ==
+      assert Vm.call(vm, Callers, :reload, [Mount, code(Mount), 3_000]) ==
                expect(:D8, rust: [{:module, Mount}], c: [{:error, :on_load_failure}])
 
       await_calls!(vm, callers, 2)
