@@ -242,6 +242,7 @@ defmodule LinxNative.Conn.GrowthTest do
       end
     end
 
+    @tag :memory_size
     test "by the room for the longest datagrams, once they are received" do
       # One thread that receives.
       vm = Vm.start(env: %{"ERL_FLAGS" => "+SDio 1"})

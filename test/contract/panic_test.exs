@@ -71,6 +71,7 @@ defmodule LinxNative.PanicTest do
     end
   end
 
+  @tag :memory_size
   test "a thousand panics of each kind leave nothing", context do
     vm = start(context.to_file)
     thousand = fn -> for {name, args, _} <- @panics, do: raised(vm, name, args, 1000) end
