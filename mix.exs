@@ -10,8 +10,6 @@ defmodule LinxNative.MixProject do
       version: version(),
       elixir: "~> 1.14",
       elixirc_paths: elixirc_paths(Mix.env(), under_linx?),
-      # Not of every run; Elixir 1.19 and later would warn of their names.
-      test_ignore_filters: ["test/sanitize/seeded.exs", "test/soak/soak.exs"],
       # Last: the task is a module of this project and has to be compiled itself first.
       compilers: Mix.compilers() ++ [:linx_native],
       start_permanent: Mix.env() == :prod,
@@ -100,7 +98,6 @@ defmodule LinxNative.MixProject do
   defp package do
     [
       licenses: ["Apache-2.0"],
-      # All of native/, also what users never build: cargo refuses a workspace that lacks a member.
       files:
         ~w(lib native examples Cargo.toml Cargo.lock clippy.toml mix.exs .formatter.exs README.md DESIGN.md LICENSE)
     ]

@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench.Floor do
   @moduledoc """
-  The program of `native/floor`: the same system calls without a BEAM.
+  The program of `bench/native/floor`: the same system calls without a BEAM.
   """
 
   alias LinxNative.Bench.Program

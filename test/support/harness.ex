@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Harness do
   @moduledoc """
-  The program of `native/harness`.
+  The program of `test/native/harness`.
 
   `LINX_TEST_HARNESS` names a ready-made one, for machines without a Rust compiler.
   """
@@ -14,9 +14,7 @@ defmodule LinxNative.Test.Harness do
   """
   def path do
     System.get_env("LINX_TEST_HARNESS") ||
-      [System.get_env("CARGO_TARGET_DIR", "target"), "release", "linx_harness"]
-      |> Path.join()
-      |> Path.expand(@root)
+      Path.join([target_dir(), "release", "linx_harness"])
   end
 
   @doc """
@@ -24,17 +22,27 @@ defmodule LinxNative.Test.Harness do
   """
   def build! do
     unless System.get_env("LINX_TEST_HARNESS") do
-      args = ~w(build --quiet --release --package linx_harness)
-      options = [cd: @root, stderr_to_stdout: true]
-
-      with {output, status} when status != 0 <- System.cmd("cargo", args, options) do
-        raise "cargo #{Enum.join(args, " ")}: exit status #{status}\n#{output}"
-      end
+      cargo!("test/native", ~w(--package linx_harness))
     end
 
     File.exists?(path()) || raise "there is no #{path()}"
     :ok
   end
+
+  @doc """
+  Builds something in one of the Cargo workspaces, given by its folder.
+  """
+  def cargo!(workspace, what) do
+    args = ~w(build --quiet --release --locked --target-dir) ++ [target_dir() | what]
+    options = [cd: Path.join(@root, workspace), stderr_to_stdout: true]
+
+    with {output, status} when status != 0 <- System.cmd("cargo", args, options) do
+      raise "cargo #{Enum.join(args, " ")}: exit status #{status}\n#{output}"
+    end
+  end
+
+  # Cargo would resolve a relative one from the folder of the workspace.
+  defp target_dir, do: "CARGO_TARGET_DIR" |> System.get_env("target") |> Path.expand(@root)
 
   @doc """
   Runs a subcommand to its end: `{output, exit_status}`.

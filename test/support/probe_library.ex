@@ -1,11 +1,9 @@
 defmodule LinxNative.Test.ProbeLibrary do
   @moduledoc """
-  The libraries of `native/nif_probe`, and one of `native/linx_conn`. Ready-made ones are beside the ready-made harness.
+  The libraries of `test/native/nif_probe`, and one of `native/linx_conn`. Ready-made ones are beside the ready-made harness.
   """
 
   alias LinxNative.Test.{Bare, Harness}
-
-  @root Path.expand("../..", __DIR__)
 
   @functions [body: 0, dirty_body: 0, decoding: 1, encoding: 0, thread: 0, child: 0, pending: 0]
 
@@ -33,23 +31,13 @@ defmodule LinxNative.Test.ProbeLibrary do
   Builds all of them, unless they are ready-made.
   """
   def build! do
-    # Each by itself: cargo would build what is built with it with the same features of linx_core.
     unless System.get_env("LINX_TEST_HARNESS") do
-      cargo!(~w(nif_probe --lib --examples))
-      cargo!(~w(linx_conn --features other_layout))
+      Harness.cargo!("test/native", ~w(--package nif_probe --lib --examples))
+      Harness.cargo!(".", ~w(--package linx_conn --features other_layout))
     end
 
     libraries = [path(), newer(), other_layout()]
     Enum.each(libraries, &(File.exists?(&1) || raise("there is no #{&1}")))
-  end
-
-  defp cargo!(package) do
-    args = ~w(build --quiet --release --locked --package) ++ package
-
-    with {output, status} when status != 0 <-
-           System.cmd("cargo", args, cd: @root, stderr_to_stdout: true) do
-      raise "cargo #{Enum.join(args, " ")}: exit status #{status}\n#{output}"
-    end
   end
 
   defp file(name), do: Harness.path() |> Path.dirname() |> Path.join(name)

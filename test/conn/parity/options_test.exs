@@ -1,4 +1,4 @@
-defmodule LinxNative.Conn.FeaturesOptionsTest do
+defmodule LinxNative.Conn.Parity.OptionsTest do
   @moduledoc """
   What rows of the table "Compared with mdlayher/netlink" of `LinxNative.Conn` promise, under the rows' names: of the
   options and filters of a socket.

@@ -1,12 +1,23 @@
 //! The calls of `linx_core`, by themselves: into the namespaces of a thread of this process. Takes root.
 
+#![allow(missing_docs, reason = "of the function that criterion_group! makes")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this program has threads of its own only"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "it ends where it cannot measure"
+)]
+
 use std::ffi::{CStr, CString};
 use std::hint::black_box;
 use std::sync::mpsc::{Sender, channel};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use linx_core::mount::{self, Namespaces, Request};
-use linx_core::netlink;
+use linx_core::{Error, netlink};
 use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 
@@ -50,33 +61,42 @@ fn mounts(criterion: &mut Criterion) {
     let (_alive, file) = container();
     let (mnt, pid) = (file("mnt"), file("pid"));
     let there = Namespaces {
-        mount: &mnt,
+        mount: mnt.clone(),
         pid: None,
     };
     let as_seen = Namespaces {
-        mount: &mnt,
-        pid: Some(&pid),
+        mount: mnt.clone(),
+        pid: Some(pid),
     };
 
     for (name, fstype, namespaces) in [
-        ("tmpfs there and back", c"tmpfs", there),
-        ("procfs in a PID namespace and back", c"proc", as_seen),
-        ("tmpfs in a PID namespace and back", c"tmpfs", as_seen),
+        ("tmpfs there and back", c"tmpfs", &there),
+        ("procfs in a PID namespace and back", c"proc", &as_seen),
+        ("tmpfs in a PID namespace and back", c"tmpfs", &as_seen),
     ] {
         let request = Request {
-            source: c"x",
-            target: c"/mnt",
-            fstype,
+            source: c"x".into(),
+            target: c"/mnt".into(),
+            fstype: fstype.into(),
             flags: 0,
-            data: c"",
+            data: c"".into(),
         };
         criterion.bench_function(name, |bench| {
             bench.iter(|| {
-                mount::mount(black_box(&request), Some(namespaces), false).unwrap();
-                mount::umount(c"/mnt", 0, Some(&mnt)).unwrap();
+                done(mount::mount_in(
+                    black_box(request.clone()),
+                    namespaces.clone(),
+                    false,
+                ));
+                done(mount::umount_in(c"/mnt".into(), 0, mnt.clone()));
             });
         });
     }
+}
+
+/// Waits for a call.
+fn done(call: Result<mount::Call, Error>) {
+    call.unwrap().join().unwrap().unwrap();
 }
 
 criterion_group!(benches, sockets, mounts);

@@ -1,4 +1,4 @@
-defmodule LinxNative.Conn.FeaturesConnectionTest do
+defmodule LinxNative.Conn.Parity.ConnectionTest do
   @moduledoc """
   What rows of the table "Compared with mdlayher/netlink" of `LinxNative.Conn` promise, under the rows' names: of the
   connection itself.

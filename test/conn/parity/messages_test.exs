@@ -1,4 +1,4 @@
-defmodule LinxNative.Conn.FeaturesMessagesTest do
+defmodule LinxNative.Conn.Parity.MessagesTest do
   @moduledoc """
   What rows of the table "Compared with mdlayher/netlink" of `LinxNative.Conn` promise, under the rows' names: of what
   is sent and received.

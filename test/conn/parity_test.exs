@@ -1,6 +1,6 @@
-defmodule LinxNative.Conn.FeaturesTest do
+defmodule LinxNative.Conn.ParityTest do
   @moduledoc """
-  The table "Compared with mdlayher/netlink" of `docs/conn.md`: all of its rows are tested, in `features_*_test.exs`.
+  The table "Compared with mdlayher/netlink" of `docs/conn.md`: all of its rows are tested in `parity`.
   """
 
   use ExUnit.Case, async: true
@@ -10,7 +10,7 @@ defmodule LinxNative.Conn.FeaturesTest do
   @moduletag :conn
 
   @root Path.expand("../..", __DIR__)
-  @tests Path.join(__DIR__, "features_*_test.exs")
+  @tests Path.join(__DIR__, "parity/*_test.exs")
 
   describe "the table" do
     setup do

@@ -1,4 +1,4 @@
-defmodule LinxNative.Conn.FeaturesTraceTest do
+defmodule LinxNative.Conn.Parity.TraceTest do
   @moduledoc """
   Looking on at what goes over a connection.
   """
