@@ -21,8 +21,9 @@ use rustler::{Encoder, Env, Error, NifResult, Term};
 
 use crate::resource::ResourceType;
 
-/// The longest turn.
-const TURN: Duration = Duration::from_millis(2);
+/// The longest turn. It is longer than the kernel's tick (4 ms at 250 Hz): for a shorter one the kernel sets the timer of
+/// the CPU again, which took 4 of the 60 microseconds of an umount.
+const TURN: Duration = Duration::from_millis(5);
 /// The shortest: one costs some microseconds.
 const SHORTEST_TURN: Duration = Duration::from_micros(250);
 /// The turns of all calls that wait, one after another. The VM has 10 dirty I/O schedulers unless told otherwise (`+SDio`),
