@@ -10,7 +10,7 @@ defmodule LinxNative.Conn.CallTest do
 
   alias LinxNative.Conn.{Inbox, Line}
   alias LinxNative.{Conn, Error, Message}
-  alias LinxNative.Test.Links
+  alias LinxNative.Test.{Await, Container, Links}
 
   @moduletag :conn
 
@@ -272,6 +272,41 @@ defmodule LinxNative.Conn.CallTest do
       assert {:error, %Error{reason: :dump_interrupted}} = Conn.request(conn, request)
       {:ok, refusing} = Conn.Test.start_link([{request, {:error, :eperm}}, {request, :ok}])
       assert {:error, %Error{reason: :eperm}} = Conn.request(refusing, request, retry: 5)
+    end
+
+    test "while links come and go in a real namespace is told, and is whole when asked for again" do
+      container = Container.start([:net])
+      links = for n <- 1..150, do: "link add link#{n} type bridge\n"
+      Container.sh!(container, "ip -batch - <<'E'\n#{links}E")
+      conn = open!(:route, netns: {:pid, container.pid})
+      start_supervised!({Task, fn -> come_and_go(container) end})
+
+      # As a dump of so few links is seldom changed in the middle, many are asked for.
+      assert {:error, error} =
+               Await.until(fn ->
+                 with {:ok, _links} <- Conn.request(conn, Links.dump(), timeout: :infinity),
+                      do: nil
+               end)
+
+      assert %Error{reason: :dump_interrupted, messages: [_ | _] = come} = error
+      assert Enum.all?(come, &match?(%{name: _}, Links.read(&1)))
+
+      lasting = for n <- 1..150, into: MapSet.new(["lo"]), do: "link#{n}"
+
+      for _dump <- 1..100 do
+        {:ok, links} = Conn.request(conn, Links.dump(), retry: 1000, timeout: :infinity)
+        names = for link <- links, do: Links.read(link).name
+        assert Enum.sort(names -- ["passing"]) == Enum.sort(lasting)
+      end
+    end
+
+    defp come_and_go(container) do
+      conn = open!(:route, netns: {:pid, container.pid})
+
+      for _round <- Stream.cycle([:again]) do
+        {:ok, []} = Conn.request(conn, Links.create("passing"), timeout: :infinity)
+        {:ok, []} = Conn.request(conn, Links.delete("passing"), timeout: :infinity)
+      end
     end
   end
 end

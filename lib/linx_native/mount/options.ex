@@ -192,6 +192,23 @@ defmodule LinxNative.Mount.Options do
 
   @spec refuse!(atom, term) :: no_return
   defp refuse!(name, value) do
-    raise ArgumentError, "the option #{inspect(name)} cannot be #{inspect(value)}"
+    raise ArgumentError, "the option #{inspect(name)} is #{possible(name)}, not #{inspect(value)}"
   end
+
+  @namespace "{:pid, pid}, {:path, path} or {:fd, fd}"
+
+  defp possible(name) when name in [:in, :from, :pid_namespace], do: ":host, #{@namespace}"
+
+  defp possible(:id_map) do
+    "[uids: maps, gids: maps], a list of maps {inside, outside, count} for both, " <>
+      "or a user namespace: #{@namespace}"
+  end
+
+  defp possible(:create), do: ":file, :directory or nil"
+
+  defp possible(:timeout),
+    do: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity"
+
+  defp possible(:options), do: "a list of keys and values, for example [size: \"1m\"]"
+  defp possible(_on_or_off), do: "true or false"
 end
