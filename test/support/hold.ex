@@ -28,6 +28,9 @@ defmodule LinxNative.Test.Hold do
     {:ok, socket} = :gen_tcp.connect({:local, control}, 0, [:binary, packet: :line])
     # Loads what runs there: to load it later would take system calls.
     Vm.call(vm, __MODULE__, :call, [Await, :nifs, []])
+    # The VM warns of the next one.
+    Vm.call(vm, :logger, :set_primary_config, [:level, :error])
+    Vm.call(vm, :erts_debug, :set_internal_state, [:available_internal_state, true])
     %{vm: vm, socket: socket}
   end
 
@@ -109,8 +112,10 @@ defmodule LinxNative.Test.Hold do
 
     receive do
       # Sent just before the VM frees the memory of the process, which the scheduler that does so has done once it can be
-      # blocked.
-      {:DOWN, ^monitor, :process, _, :killed} -> Await.nifs()
+      # blocked. The destructors of its resources are jobs that the schedulers do then.
+      {:DOWN, ^monitor, :process, _, :killed} ->
+        Await.nifs()
+        :erts_debug.set_internal_state(:wait, :aux_work)
     end
   end
 
