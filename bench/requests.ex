@@ -6,7 +6,7 @@ defmodule LinxNative.Bench.Requests do
 
   alias LinxNative.Bench.{Load, Place, Stats, Table}
   alias LinxNative.{Conn, Message}
-  alias LinxNative.Conn.Native
+  alias LinxNative.Native
 
   @callers [1, 4, 16, 64]
   @rounds 9

@@ -10,7 +10,7 @@ defmodule LinxNative do
   """
 
   alias LinxNative.{Conn, Error}
-  alias LinxNative.Conn.Native
+  alias LinxNative.Native
 
   @typedoc "The identity of a namespace: the device and inode of its file."
   @type ns_id :: {device :: non_neg_integer, inode :: non_neg_integer}

@@ -60,8 +60,8 @@ defmodule LinxNative.Conn do
 
   import Bitwise
 
-  alias LinxNative.Conn.{Call, Filter, Loaded, Native, Options, Server, Streaming}
-  alias LinxNative.{Error, Message, Rtnetlink}
+  alias LinxNative.Conn.{Call, Filter, Loaded, Options, Server, Streaming}
+  alias LinxNative.{Error, Message, Native, Rtnetlink}
 
   @typedoc "A connection on this node, or the name it was given."
   @type t :: GenServer.server()

@@ -1,10 +1,47 @@
 defmodule LinxNative.Native do
   @moduledoc false
 
-  # The native functions of what is not of the drop-in, on dirty I/O schedulers. Arguments are checked before they get
-  # here: another form is `badarg`.
+  # The native functions of what is not of the drop-in. Arguments are checked before they get here: another form is
+  # `badarg`. Functions that may wait for a lock of the kernel, or for a container, run on a dirty I/O scheduler.
+  #
+  # A socket is a reference. Whoever opens it is its owner: it is closed by `close/1`, when the owner ends, and, if it was
+  # never watched by `select/2`, when no process has the reference any more. It keeps its network namespace alive until then.
 
   use LinxNative.Loader, "linx_native"
+
+  @opaque socket :: reference
+
+  @typedoc """
+  What happened, in its order. The bytes of `:truncated` are the first 16 of a datagram of so many. The port id is `nil`
+  if the kernel did not say who sent the datagram.
+  """
+  @type entry ::
+          :sent
+          | {:refused, errno}
+          | {:datagram, port_id :: u32 | nil, group :: u32, nsid :: integer | nil, binary}
+          | {:truncated, port_id :: u32 | nil, group :: u32, nsid :: integer | nil, binary,
+             length :: pos_integer}
+          | :overrun
+          | {:failed, errno}
+          | :drained
+
+  @type netns :: :host | {:path, binary} | {:fd, integer} | {:beside, socket}
+
+  @typedoc "A number, see `LinxNative.Errno`."
+  @type errno :: pos_integer
+  @type u32 :: 0..0xFFFFFFFF
+  @type socket_error :: {:error, errno | :closed}
+
+  @type flag ::
+          :packet_info
+          | :broadcast_error
+          | :no_enobufs
+          | :listen_all_nsid
+          | :cap_ack
+          | :ext_ack
+          | :strict_check
+
+  @type buffer :: :read_buffer | :write_buffer
 
   @type namespace :: :host | {:path, binary} | {:fd, integer}
   @type path :: {binary, follow :: boolean}
@@ -19,30 +56,132 @@ defmodule LinxNative.Native do
   @typedoc "Milliseconds."
   @type deadline :: 0..0xFFFFFFFF | :infinity
 
-  @type failed ::
+  @type mount_error ::
           {:error,
            :timeout | {stage, errno :: pos_integer, path :: binary | nil, words :: [binary]}}
   @type stage :: atom | {:open | :enter, option :: atom} | {:option, key :: binary}
 
+  # Connections: `LinxNative.Conn`
+
+  @doc """
+  Opens a socket and binds it: `socket(2)` on a thread in that namespace, `bind(2)`.
+
+  `{:beside, socket}` is the namespace of another socket: `ioctl(SIOCGSKNS)`.
+
+  `datagram` is the length in bytes of the longest datagram it will receive whole, at most 16777216.
+  """
+  @spec open(netns, protocol :: integer, datagram :: u32) ::
+          {:ok, socket} | {:error, {stage :: atom, errno}} | {:error, :closed}
+  def open(_netns, _protocol, _datagram), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Closes it. The descriptor is closed when the calls on their way are done."
+  @spec close(socket) :: :ok
+  def close(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Has the kernel refuse what other ports send: `connect(2)`. Not what is sent to groups."
+  @spec only_kernel(socket) :: :ok | socket_error
+  def only_kernel(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc """
+  Receives what there is, then sends each message to its port and receives again: `sendto(2)`, `recvmsg(2)`.
+
+  It receives so many datagrams at most, and no more than some 256 KiB. It is `:drained` where nothing was left to be
+  received; if the last entry is something else, there may be more. Messages without an entry were not sent. While
+  another process does the same, it is 16 (EBUSY). Without memory to receive into, it is 12 (ENOMEM).
+  """
+  @spec exchange(socket, [{port_id :: u32, binary}], datagrams :: u32) :: [entry] | socket_error
+  def exchange(_socket, _messages, _datagrams), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Asks for one message `{:select, socket, reference, :ready_input}` when there is something to receive."
+  @spec select(socket, reference) :: :ok | socket_error
+  def select(_socket, _reference), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Joins a multicast group, given by its number: `NETLINK_ADD_MEMBERSHIP`."
+  @spec join(socket, group :: integer) :: :ok | socket_error
+  def join(_socket, _group), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`."
+  @spec leave(socket, group :: integer) :: :ok | socket_error
+  def leave(_socket, _group), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The groups it is in: `NETLINK_LIST_MEMBERSHIPS`."
+  @spec groups(socket) :: {:ok, [pos_integer]} | socket_error
+  def groups(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The port id: `getsockname(2)`."
+  @spec port_id(socket) :: {:ok, u32} | socket_error
+  def port_id(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "How many datagrams the kernel has thrown away: `SO_MEMINFO`."
+  @spec drops(socket) :: {:ok, u32} | socket_error
+  def drops(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The number of the descriptor, which stays the socket's."
+  @spec descriptor(socket) :: {:ok, non_neg_integer} | socket_error
+  def descriptor(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Attaches a program of `struct sock_filter`s: `SO_ATTACH_FILTER`."
+  @spec attach_filter(socket, binary) :: :ok | socket_error
+  def attach_filter(_socket, _program), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Takes the program away: `SO_DETACH_FILTER`."
+  @spec detach_filter(socket) :: :ok | socket_error
+  def detach_filter(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Sets an option of level `SOL_NETLINK` that is on or off."
+  @spec set_flag(socket, flag, boolean) :: :ok | socket_error
+  def set_flag(_socket, _flag, _on), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Whether an option is on."
+  @spec flag(socket, flag) :: {:ok, boolean} | socket_error
+  def flag(_socket, _flag), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "Sets the size of a buffer: `SO_RCVBUFFORCE`, or where that is not allowed `SO_RCVBUF`."
+  @spec set_buffer(socket, buffer, bytes :: u32) :: :ok | socket_error
+  def set_buffer(_socket, _buffer, _bytes), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The size of a buffer, which is twice what was set."
+  @spec buffer(socket, buffer) :: {:ok, non_neg_integer} | socket_error
+  def buffer(_socket, _buffer), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The device and inode of its network namespace: `ioctl(SIOCGSKNS)`, `fstat(2)`."
+  @spec netns(socket) :: {:ok, {non_neg_integer, non_neg_integer}} | socket_error
+  def netns(_socket), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The same of a socket by its descriptor."
+  @spec netns_of_socket(integer) :: {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
+  def netns_of_socket(_fd), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The device and inode of the file of a network namespace, which has to be one: `ioctl(NS_GET_NSTYPE)`."
+  @spec netns_of_file(binary) :: {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
+  def netns_of_file(_path), do: :erlang.nif_error(:nif_not_loaded)
+
+  @doc "The same of a descriptor of such a file."
+  @spec netns_of_descriptor(integer) ::
+          {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
+  def netns_of_descriptor(_fd), do: :erlang.nif_error(:nif_not_loaded)
+
+  # Mounts by descriptor: `LinxNative.Mount`
+
   @spec mount(file_system, namespace, namespace | nil, {changes, id_map}, target, deadline) ::
-          :ok | failed
+          :ok | mount_error
   def mount(_file_system, _from, _pid_namespace, _finish, _target, _timeout),
     do: :erlang.nif_error(:nif_not_loaded)
 
   @spec bind(namespace, path, recursive :: boolean, {changes, id_map}, target, deadline) ::
-          :ok | failed
+          :ok | mount_error
   def bind(_from, _source, _recursive, _finish, _target, _timeout),
     do: :erlang.nif_error(:nif_not_loaded)
 
-  @spec set(namespace, path, recursive :: boolean, changes, deadline) :: :ok | failed
+  @spec set(namespace, path, recursive :: boolean, changes, deadline) :: :ok | mount_error
   def set(_in, _target, _recursive, _changes, _timeout), do: :erlang.nif_error(:nif_not_loaded)
 
-  @spec move(path, target, deadline) :: :ok | failed
+  @spec move(path, target, deadline) :: :ok | mount_error
   def move(_source, _target, _timeout), do: :erlang.nif_error(:nif_not_loaded)
 
-  @spec umount(namespace, path, flags :: integer, deadline) :: :ok | failed
+  @spec umount(namespace, path, flags :: integer, deadline) :: :ok | mount_error
   def umount(_in, _target, _flags, _timeout), do: :erlang.nif_error(:nif_not_loaded)
 
-  @spec pivot_root(path, target, deadline) :: :ok | failed
+  @spec pivot_root(path, target, deadline) :: :ok | mount_error
   def pivot_root(_new_root, _put_old, _timeout), do: :erlang.nif_error(:nif_not_loaded)
 end

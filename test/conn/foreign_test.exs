@@ -12,7 +12,7 @@ defmodule LinxNative.Conn.ForeignTest do
   import LinxNative.Test.Conns, only: [open!: 1, open!: 2, port_id: 1]
 
   alias LinxNative.{Attributes, Conn, Error, Message}
-  alias LinxNative.Conn.Native
+  alias LinxNative.Native
   alias LinxNative.Test.Links
 
   @moduletag :conn

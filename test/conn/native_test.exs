@@ -5,7 +5,7 @@ defmodule LinxNative.Conn.NativeTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Conn.Native
+  alias LinxNative.Native
   alias LinxNative.Message
 
   @moduletag :conn
@@ -280,7 +280,7 @@ defmodule LinxNative.Conn.NativeTest do
         Vm.eval(
           vm,
           quote do
-            alias LinxNative.Conn.Native
+            alias LinxNative.Native
             {:ok, socket} = Native.open(:host, 0, 65_536)
             Native.select(socket, make_ref())
             {Native, binary, file} = :code.get_object_code(Native)

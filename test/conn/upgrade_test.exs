@@ -6,7 +6,7 @@ defmodule LinxNative.Conn.UpgradeTest do
   use LinxNative.Test.Case
 
   alias LinxNative.Conn
-  alias LinxNative.Conn.Native
+  alias LinxNative.Native
   alias LinxNative.Test.{Bare, Hold, Links, ProbeLibrary}
 
   @moduletag :conn

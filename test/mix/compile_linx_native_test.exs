@@ -10,8 +10,8 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
   alias LinxNative.Build.{Cargo, Prebuilt}
   alias Mix.Tasks.Compile.LinxNative
 
-  @files ~w(linx_conn.so linx_mount.so linx_native.so netlink_socket.so)
-  @packages "--package netlink_socket --package linx_mount --package linx_conn --package linx_native"
+  @files ~w(linx_mount.so linx_native.so netlink_socket.so)
+  @packages "--package netlink_socket --package linx_mount --package linx_native"
 
   @version ~s(case "$1" in --version\) echo "cargo 1.95.0 (f2d3ce0bd 2026-03-21\)"; exit;; esac\n)
 

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.ProbeLibrary do
   @moduledoc """
-  The libraries of `test/native/nif_probe`, and one of `native/linx_conn`. Ready-made ones are beside the ready-made harness.
+  The libraries of `test/native/nif_probe`, and one of `native/linx_native`. Ready-made ones are beside the ready-made harness.
   """
 
   alias LinxNative.Test.{Bare, Harness}
@@ -23,9 +23,9 @@ defmodule LinxNative.Test.ProbeLibrary do
   def newer, do: file("examples/libnewer.so")
 
   @doc """
-  A library of `LinxNative.Conn.Native` whose sockets are laid out otherwise than those of the one in use.
+  A library of `LinxNative.Native` whose sockets are laid out otherwise than those of the one in use.
   """
-  def other_layout, do: file("liblinx_conn.so")
+  def other_layout, do: file("liblinx_native.so")
 
   @doc """
   Builds all of them, unless they are ready-made.
@@ -33,7 +33,7 @@ defmodule LinxNative.Test.ProbeLibrary do
   def build! do
     unless System.get_env("LINX_TEST_HARNESS") do
       Harness.cargo!("test/native", ~w(--package nif_probe --lib --examples))
-      Harness.cargo!(".", ~w(--package linx_conn --features other_layout))
+      Harness.cargo!(".", ~w(--package linx_native --features other_layout))
     end
 
     libraries = [path(), newer(), other_layout()]

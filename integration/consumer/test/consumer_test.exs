@@ -19,7 +19,7 @@ defmodule ConsumerTest do
     priv = :code.priv_dir(:linx_native)
 
     assert Enum.sort(File.ls!(priv)) ==
-             ~w(linx_conn.so linx_mount.so linx_native.so netlink_socket.so)
+             ~w(linx_mount.so linx_native.so netlink_socket.so)
 
     refute File.exists?("priv")
   end

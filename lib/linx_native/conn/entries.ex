@@ -1,9 +1,9 @@
 defmodule LinxNative.Conn.Entries do
   @moduledoc false
 
-  # What an exchange reports, see `t:LinxNative.Conn.Native.entry/0`: to whom it belongs.
+  # What an exchange reports, see `t:LinxNative.Native.entry/0`: to whom it belongs.
 
-  alias LinxNative.Conn.{Native, Requests, State}
+  alias LinxNative.Conn.{Requests, State}
   alias LinxNative.{Error, Message}
 
   # What a message that is kept takes besides its bytes, about, in bytes.

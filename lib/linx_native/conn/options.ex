@@ -3,8 +3,8 @@ defmodule LinxNative.Conn.Options do
 
   # The options of the functions of `LinxNative.Conn`, checked before the process gets them.
 
-  alias LinxNative.Conn.{Filter, Native}
-  alias LinxNative.{Message, Names, Rtnetlink}
+  alias LinxNative.Conn.Filter
+  alias LinxNative.{Message, Names, Native, Rtnetlink}
 
   @flags [
     :packet_info,

@@ -4,7 +4,7 @@ defmodule LinxNative.Conn.Server do
   # The process behind a `LinxNative.Conn`: it owns the socket, and is the only one that sends and receives.
   #
   # What is to be sent is collected while other work is done, and then given to one call of
-  # `LinxNative.Conn.Native.exchange/3`, which also receives the answers: the kernel has them ready when `sendto(2)`
+  # `LinxNative.Native.exchange/3`, which also receives the answers: the kernel has them ready when `sendto(2)`
   # returns. The socket is watched only while an answer is still to come, or somebody wants events; else these stay in the
   # kernel's buffer.
 

@@ -3,10 +3,10 @@ defmodule LinxNative.Conn.Socket do
   The socket of a connection, with names for errors: how it is opened and set up, and what is known of it.
   """
 
-  alias LinxNative.Conn.Native
+  alias LinxNative.Native
   alias LinxNative.Error
 
-  @typedoc "The module of its functions, `LinxNative.Conn.Native` or one like it, and what that opened."
+  @typedoc "The module of its functions, `LinxNative.Native` or one like it, and what that opened."
   @type t :: {module, term}
 
   @doc """
@@ -25,7 +25,7 @@ defmodule LinxNative.Conn.Socket do
   end
 
   @doc """
-  Calls a function of `LinxNative.Conn.Native` for it, which is the stage that an error names.
+  Calls a function of `LinxNative.Native` for it, which is the stage that an error names.
   """
   @spec call(t, Error.stage(), atom, list) :: :ok | {:ok, term} | {:error, Error.t()}
   def call({native, socket}, stage, function, arguments) do
@@ -53,16 +53,16 @@ defmodule LinxNative.Conn.Socket do
     options |> Map.merge(own) |> Map.merge(%{netns: netns, flags: flags})
   end
 
-  @doc "See `LinxNative.Conn.Native.exchange/3`."
+  @doc "See `LinxNative.Native.exchange/3`."
   @spec exchange(t, [{Native.u32(), binary}], Native.u32()) :: [Native.entry()] | Native.failed()
   def exchange({native, socket}, messages, datagrams),
     do: native.exchange(socket, messages, datagrams)
 
-  @doc "See `LinxNative.Conn.Native.select/2`."
+  @doc "See `LinxNative.Native.select/2`."
   @spec select(t, reference) :: :ok | Native.failed()
   def select({native, socket}, reference), do: native.select(socket, reference)
 
-  @doc "See `LinxNative.Conn.Native.close/1`."
+  @doc "See `LinxNative.Native.close/1`."
   @spec close(t) :: :ok
   def close({native, socket}), do: native.close(socket)
 

@@ -31,7 +31,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
 
   ## Where things go
 
-  `netlink_socket.so`, `linx_mount.so`, `linx_conn.so` and `linx_native.so` go to `priv` in the build folder
+  `netlink_socket.so`, `linx_mount.so` and `linx_native.so` go to `priv` in the build folder
   (`_build/ENV/lib/linx_native/priv`), never to the source tree. Each is written beside its place and renamed into it:
   to write into a library that a running VM has mapped would crash that VM.
 
@@ -46,7 +46,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
   alias Mix.Task.Compiler.Diagnostic
 
   @recursive true
-  @crates ~w(netlink_socket linx_mount linx_conn linx_native)
+  @crates ~w(netlink_socket linx_mount linx_native)
 
   @doc """
   The libraries it builds, by their crates' names.

@@ -12,7 +12,7 @@ mod turns;
 pub use caller::caller_is_alive;
 pub use charlist::charlist;
 pub use entry::{OnLoad, entry};
-pub use resource::{ResourceType, type_name};
+pub use resource::{Allocated, Resource, ResourceType};
 pub use terms::{Done, Text, stage};
 pub use turns::{Call, Turn, Waiting, begin};
 
@@ -20,7 +20,7 @@ pub use turns::{Call, Turn, Waiting, begin};
 ///
 /// ```text
 /// nif_entry::init!(c"Elixir.Linx.Mount.Native");
-/// nif_entry::init!(c"Elixir.LinxNative.Conn.Native", resource::register);
+/// nif_entry::init!(c"Elixir.LinxNative.Native", register);
 /// ```
 ///
 /// The second argument is for a library that has types of resources, see [`OnLoad`].

@@ -5,8 +5,9 @@
 // The VM's side of the edge is C.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -14,9 +15,18 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use rustler::sys::{
     ErlNifEnv, ErlNifMonitor, ErlNifPid, ErlNifResourceFlags, ErlNifResourceType,
     ErlNifResourceTypeInit, enif_alloc_resource, enif_get_resource, enif_make_resource,
-    enif_open_resource_type_x, enif_release_resource,
+    enif_monitor_process, enif_open_resource_type_x, enif_release_resource,
 };
-use rustler::{Env, Error, NifResult, Term};
+use rustler::{Env, Error, LocalPid, NifResult, Term};
+
+/// A value that the VM can own, and what it tells of the value. The value is dropped when no process has the term any more.
+pub trait Resource: Send + Sync + Sized + 'static {
+    /// The process that [`Allocated::monitor`] was given has ended.
+    fn down(&self, _env: Env<'_>) {}
+
+    /// The VM does not look at a descriptor any more: see `enif_select`.
+    fn stop(&self) {}
+}
 
 /// A type of resources whose values are of type `T`.
 pub struct ResourceType<T> {
@@ -24,7 +34,7 @@ pub struct ResourceType<T> {
     values: PhantomData<fn() -> T>,
 }
 
-impl<T: Send + Sync + 'static> ResourceType<T> {
+impl<T: Resource> ResourceType<T> {
     /// Not registered yet.
     #[must_use]
     pub const fn new() -> Self {
@@ -39,20 +49,26 @@ impl<T: Send + Sync + 'static> ResourceType<T> {
     /// Registers the type, or takes it over from an older instance of this library with the resources there are. For the
     /// time that a library is loaded.
     ///
-    /// * `kind`, `layout`: see [`type_name`].
+    /// Every type has a `down` callback, also if it monitors no process. While a type is taken over, the VM gives it one of
+    /// its own for the time (OTP 24 and later), and `enif_alloc_resource` asks twice whether there is one: for the size, and
+    /// to initialise what it is for. If a dirty scheduler makes a resource at that moment and the answers differ, the VM
+    /// writes behind the memory.
+    ///
+    /// * `kind`: one for each type of a library.
+    /// * `layout`: `env!("LINX_LIBRARY_LAYOUT")` of the library: its sources and compiler.
     pub fn register(&self, env: Env<'_>, kind: &str, layout: &str) -> bool {
         let callbacks = ErlNifResourceTypeInit {
             dtor: destroy::<T> as *const _,
-            stop: ptr::null(),
-            down: never_down as *const _,
+            stop: stop::<T> as *const _,
+            down: down::<T> as *const _,
         };
         let Some(name) = type_name::<T>(kind, layout) else {
             return false;
         };
         let open = |flags| {
             let mut tried = flags;
-            // SAFETY: called while the library is loaded; the VM copies name and callbacks, of which `destroy` has the
-            // signature that it asks for.
+            // SAFETY: called while the library is loaded; the VM copies name and callbacks, which have the signatures that
+            // it asks for.
             unsafe {
                 enif_open_resource_type_x(
                     env.as_c_arg(),
@@ -73,20 +89,16 @@ impl<T: Send + Sync + 'static> ResourceType<T> {
 
     /// Makes a resource of a value.
     ///
-    /// At the beginning of a call: a purge of the module kills the callers of its functions, but does not wait for the
-    /// calls, and the VM frees a type without resources then.
-    pub fn make<'a>(&self, env: Env<'a>, value: T) -> Term<'a> {
+    /// Before anything that may take long: a purge of the module kills the callers of its functions, but does not wait for
+    /// the calls, and the VM frees a type without resources then.
+    pub fn allocate(&self, value: T) -> Allocated<T> {
         // SAFETY: the type was registered when the library was loaded, and the size is that of what is written below.
         let memory =
             unsafe { enif_alloc_resource(self.registered.load(Ordering::Acquire), size_of::<T>()) };
+        let memory = memory.cast::<T>();
         // SAFETY: new memory of that size, aligned (see `new`).
-        unsafe { memory.cast::<T>().write(value) };
-        // SAFETY: a resource that this function has a reference to.
-        let term = unsafe { enif_make_resource(env.as_c_arg(), memory) };
-        // SAFETY: the reference that `enif_alloc_resource` gave; the term has its own.
-        unsafe { enif_release_resource(memory) };
-        // SAFETY: a term that was just made in `env`.
-        unsafe { Term::new(env, term) }
+        unsafe { memory.write(value) };
+        Allocated(memory)
     }
 
     /// Returns the value of a resource, which lives as long as the environment of its term.
@@ -112,9 +124,54 @@ impl<T: Send + Sync + 'static> ResourceType<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> Default for ResourceType<T> {
+impl<T: Resource> Default for ResourceType<T> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A reference to a resource, which need not have a term yet.
+pub struct Allocated<T: Resource>(*mut T);
+
+impl<T: Resource> Allocated<T> {
+    /// Makes a term of it, which keeps it alive too.
+    #[must_use]
+    pub fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
+        // SAFETY: a resource that `self` has a reference to; the term gets its own.
+        let term = unsafe { enif_make_resource(env.as_c_arg(), self.0.cast()) };
+        // SAFETY: a term that was just made in `env`.
+        unsafe { Term::new(env, term) }
+    }
+
+    /// Has [`Resource::down`] called when a process ends. `false` if it has ended.
+    #[must_use]
+    pub fn monitor(&self, env: Env<'_>, process: LocalPid) -> bool {
+        // SAFETY: a resource that `self` has a reference to, whose type has a `down` callback, and a process.
+        let refused = unsafe {
+            enif_monitor_process(
+                env.as_c_arg(),
+                self.0.cast(),
+                process.as_c_arg(),
+                ptr::null_mut(),
+            )
+        };
+        refused == 0
+    }
+}
+
+impl<T: Resource> Deref for Allocated<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: written when it was allocated, and alive as long as `self`.
+        unsafe { &*self.0 }
+    }
+}
+
+impl<T: Resource> Drop for Allocated<T> {
+    fn drop(&mut self) {
+        // SAFETY: the reference that `enif_alloc_resource` gave.
+        unsafe { enif_release_resource(self.0.cast()) };
     }
 }
 
@@ -123,34 +180,46 @@ impl<T: Send + Sync + 'static> Default for ResourceType<T> {
 /// The VM gives an instance of the library the resources of an older one if their types have the same name, so it names all
 /// that the layout of a value depends on. An older instance with another name keeps its type: its callbacks go on to free
 /// its resources, as its code stays mapped, and to this instance these resources are `badarg`.
-///
-/// * `kind`: one for each type of a library.
-/// * `layout`: `env!("LINX_LIBRARY_LAYOUT")` of the library: its sources and compiler.
-#[must_use]
-pub fn type_name<T>(kind: &str, layout: &str) -> Option<CString> {
+fn type_name<T>(kind: &str, layout: &str) -> Option<CString> {
     let version = env!("CARGO_PKG_VERSION");
     let (size, alignment) = (size_of::<T>(), align_of::<T>());
     CString::new(format!("{kind} {version} {layout} {size}/{alignment}")).ok()
 }
 
-/// Never called, as no process is monitored.
-///
-/// Every type has this callback all the same. While a type is taken over, the VM gives it one of its own for the time
-/// (OTP 24 and later), and `enif_alloc_resource` asks twice whether there is one: for the size, and to initialise what it
-/// is for. If a dirty scheduler makes a resource at that moment and the answers differ, the VM writes behind the memory.
-unsafe extern "C" fn never_down(
+/// Nobody has the term any more.
+unsafe extern "C" fn destroy<T: Resource>(_: *mut ErlNifEnv, object: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the last use of what `allocate` wrote.
+        unsafe { object.cast::<T>().drop_in_place() };
+    }));
+}
+
+/// The VM does not look at a descriptor of the resource any more.
+unsafe extern "C" fn stop<T: Resource>(
     _: *mut ErlNifEnv,
-    _: *mut c_void,
+    object: *mut c_void,
+    _: c_int,
+    _is_direct_call: c_int,
+) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: a resource of this type, alive during the callback.
+        unsafe { &*object.cast::<T>() }.stop();
+    }));
+}
+
+/// The monitored process ended.
+unsafe extern "C" fn down<T: Resource>(
+    env: *mut ErlNifEnv,
+    object: *mut c_void,
     _: *const ErlNifPid,
     _: *const ErlNifMonitor,
 ) {
-}
-
-/// Nobody has the term any more.
-unsafe extern "C" fn destroy<T>(_: *mut ErlNifEnv, object: *mut c_void) {
+    let lifetime = ();
+    // SAFETY: the VM made `env` for this callback.
+    let env = unsafe { Env::new(&lifetime, env) };
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the last use of what `make` wrote.
-        unsafe { object.cast::<T>().drop_in_place() };
+        // SAFETY: a resource of this type, alive during the callback.
+        unsafe { &*object.cast::<T>() }.down(env);
     }));
 }
 

@@ -19,7 +19,7 @@ use rustler::codegen_runtime::{
 };
 use rustler::{Encoder, Env, Error, NifResult, Term};
 
-use crate::resource::ResourceType;
+use crate::resource::{Resource, ResourceType};
 
 /// The longest turn. It is longer than the kernel's tick (4 ms at 250 Hz): for a shorter one the kernel sets the timer of
 /// the CPU again, which took 4 of the 60 microseconds of an umount.
@@ -94,29 +94,27 @@ pub struct Resume {
 /// * `begin`: begins the call, or returns why it could not.
 ///
 /// # Errors
-/// `badarg` if the resource type was not registered.
+/// `badarg`, which only the turn of a call that has ended can be.
 pub fn begin<'a, C: Call, E: Encoder>(
     env: Env<'a>,
     function: &'static CStr,
     begin: impl FnOnce() -> Result<C, E>,
 ) -> NifResult<Turn<'a>> {
-    let resource = C::resource_type().make(
-        env,
-        Waiting {
-            function,
-            call: Mutex::new(None),
-        },
-    );
-    let waiting = C::resource_type().get(resource)?;
+    let waiting = C::resource_type().allocate(Waiting {
+        function,
+        call: Mutex::new(None),
+    });
     match begin() {
         Ok(call) => {
             *waiting.call.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((call, Counted::new()));
-            waiting.turn(env, resource)
+            waiting.turn(env, waiting.term(env))
         }
         Err(error) => Ok(Turn::Over(env.error_tuple(error))),
     }
 }
+
+impl<C: Call> Resource for Waiting<C> {}
 
 impl<C: Call> Waiting<C> {
     fn turn<'a>(&self, env: Env<'a>, resource: Term<'a>) -> NifResult<Turn<'a>> {

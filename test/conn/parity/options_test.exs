@@ -9,8 +9,8 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
   import LinxNative.Conn.Filter
   import LinxNative.Test.Conns
 
-  alias LinxNative.{Conn, Error, Message}
-  alias LinxNative.Conn.{Filter, Native}
+  alias LinxNative.{Conn, Error, Message, Native}
+  alias LinxNative.Conn.Filter
   alias LinxNative.Test.Links
 
   @moduletag :conn

@@ -8,8 +8,8 @@ defmodule LinxNative.Conn.Parity.TraceTest do
   import ExUnit.CaptureIO
   import LinxNative.Test.Conns
 
-  alias LinxNative.{Conn, Error, Message}
-  alias LinxNative.Conn.{Native, Trace}
+  alias LinxNative.{Conn, Error, Message, Native}
+  alias LinxNative.Conn.Trace
   alias LinxNative.Test.Links
 
   @moduletag :conn

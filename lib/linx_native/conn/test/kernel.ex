@@ -1,7 +1,7 @@
 defmodule LinxNative.Conn.Test.Kernel do
   @moduledoc false
 
-  # Stands in for the kernel in `LinxNative.Conn.Test`: a process with the functions of `LinxNative.Conn.Native`.
+  # Stands in for the kernel in `LinxNative.Conn.Test`: a process with the functions of `LinxNative.Native`.
   #
   # A socket is its process and a reference. The process lives as long as one of its sockets.
 
@@ -31,7 +31,7 @@ defmodule LinxNative.Conn.Test.Kernel do
   # Twice net.core.rmem_default, as of an ordinary machine.
   @buffer 212_992
 
-  # As of LinxNative.Conn.Native.
+  # As of LinxNative.Native.
 
   def open({:beside, {kernel, _socket}}, _protocol, datagram), do: add_socket(kernel, datagram)
 

@@ -1,20 +1,20 @@
-//! The NIFs of `LinxNative.Conn.Native`: decode, call `linx_core::connection`, encode.
+//! The NIFs of connections: decode, call `linx_core::connection`, encode.
 
 mod buffer;
 mod exchange;
 mod options;
-mod resource;
+mod socket;
 
 use buffer::Buffer;
 use exchange::Memory;
 use linx_core::connection::{Connection, Netns};
 use linx_core::{Errno, Error, Stage, identity};
 use nif_entry::stage;
-use resource::{Closed, Handle, UnopenedSocket};
 use rustler::types::atom::{error, ok};
 use rustler::{Atom, Binary, Decoder, Encoder, Env, NifResult, Reference, Term};
+use socket::{Closed, Handle, UnopenedSocket};
 
-nif_entry::init!(c"Elixir.LinxNative.Conn.Native", resource::register);
+pub(crate) use socket::register;
 
 mod atoms {
     rustler::atoms! { host, path, fd, beside, closed }

@@ -1,6 +1,6 @@
-defmodule LinxNative.Conn.LibraryTest do
+defmodule LinxNative.LibraryTest do
   @moduledoc """
-  What the file of `LinxNative.Conn.Native` offers, and how it is to be mapped.
+  What the file of `LinxNative.Native` offers, and how it is to be mapped.
   """
 
   use ExUnit.Case, async: true
@@ -8,12 +8,13 @@ defmodule LinxNative.Conn.LibraryTest do
   alias LinxNative.Loader
   alias LinxNative.Test.Library
 
-  @moduletag :conn
+  @moduletag :rust
 
-  @path "#{Loader.path("linx_conn")}.so"
+  @path "#{Loader.path("linx_native")}.so"
 
   @functions """
   attach_filter/2 dirty_io
+  bind/6 dirty_io
   buffer/2 normal
   close/1 normal
   descriptor/1 normal
@@ -24,20 +25,25 @@ defmodule LinxNative.Conn.LibraryTest do
   groups/1 dirty_io
   join/2 dirty_io
   leave/2 dirty_io
+  mount/6 dirty_io
+  move/3 dirty_io
   netns/1 normal
   netns_of_descriptor/1 normal
   netns_of_file/1 dirty_io
   netns_of_socket/1 normal
   only_kernel/1 dirty_io
   open/3 dirty_io
+  pivot_root/3 dirty_io
   port_id/1 normal
   select/2 normal
+  set/5 dirty_io
   set_buffer/3 dirty_io
   set_flag/3 dirty_io
+  umount/4 dirty_io
   """
 
   test "it offers its functions, with their scheduling, to any VM that loads the others" do
-    assert {"Elixir.LinxNative.Conn.Native", minor, @functions} = Library.offer(@path)
+    assert {"Elixir.LinxNative.Native", minor, @functions} = Library.offer(@path)
     assert minor <= 16
   end
 

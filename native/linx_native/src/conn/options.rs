@@ -3,8 +3,8 @@
 use linx_core::connection::{Buffer, Connection, Flag};
 use rustler::{Atom, Decoder, Env, Error, NifResult, Term};
 
-use crate::resource::Handle;
-use crate::{with, with_value};
+use super::socket::Handle;
+use super::{with, with_value};
 
 mod atoms {
     rustler::atoms! {

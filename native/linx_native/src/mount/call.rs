@@ -7,7 +7,7 @@ use linx_core::mounting::{self, Error};
 use nif_entry::{Call, Done, ResourceType, Turn, Waiting, begin};
 use rustler::{Atom, Decoder, Encoder, Env, NifResult, Term};
 
-use crate::failure::Failure;
+use super::failure::Failure;
 
 mod atoms {
     rustler::atoms! { infinity }

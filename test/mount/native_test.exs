@@ -1,43 +1,13 @@
-defmodule LinxNative.Mount.LibraryTest do
+defmodule LinxNative.Mount.NativeTest do
   @moduledoc """
-  What the file of `LinxNative.Native` offers, and how it is to be mapped.
+  The native functions of `LinxNative.Mount`: their arguments, and the module loaded again.
   """
 
-  use ExUnit.Case, async: true
+  use LinxNative.Test.Case
 
-  alias LinxNative.{Loader, Native}
-  alias LinxNative.Test.Library
+  alias LinxNative.Native
 
   @moduletag :mount
-
-  @path "#{Loader.path("linx_native")}.so"
-
-  @functions """
-  bind/6 dirty_io
-  mount/6 dirty_io
-  move/3 dirty_io
-  pivot_root/3 dirty_io
-  set/5 dirty_io
-  umount/4 dirty_io
-  """
-
-  test "it offers its functions, with their scheduling, to any VM that loads the others" do
-    assert {"Elixir.LinxNative.Native", minor, @functions} = Library.offer(@path)
-    assert minor <= 16
-  end
-
-  test "one symbol" do
-    assert Library.exported(@path) == ["nif_init"]
-  end
-
-  test "it stays mapped, has all its symbols from the start, and nothing to write to that is run" do
-    headers = Library.headers(@path)
-    assert headers =~ "NODELETE"
-    assert headers =~ "BIND_NOW"
-    assert headers =~ "GNU_RELRO"
-    assert headers =~ ~r/GNU_STACK .* RW +0/
-    refute headers =~ ~r/LOAD .* RWE /
-  end
 
   # Of another type in each place of each function.
   test "a wrong argument is badarg, before anything is done" do
