@@ -20,24 +20,23 @@ defmodule LinxNative.Mount.FaultsTest do
   @prepare [:unshare, :unshare, {:open, :in}]
   @make [:create, :create, nil, :create]
   @stages %{
-    set: @enter ++ [:target, :target, :attributes],
-    umount: @enter ++ [:target, :target, :target, :umount],
-    detach: @prepare ++ [{:enter, :in}, :target, :target, :umount, :umount],
-    move: @enter ++ [:source, :source, :target] ++ @make ++ [:attach],
+    set: @enter ++ [:target, :attributes],
+    umount: @enter ++ [:target, :target, :umount, nil],
+    detach: @prepare ++ [{:enter, :in}, :target, :umount, :umount],
+    move: @enter ++ [:source, :target] ++ @make ++ [:attach],
     bind:
       @prepare ++
-        [:source, :source, :clone, :attributes, {:enter, :in}, :target, :target] ++
-        @make ++ [:attach],
+        [:source, :source, :clone, :attributes, {:enter, :in}, :target] ++ @make ++ [:attach],
     mount:
       @prepare ++
         List.duplicate(:user_namespace, 3) ++
         List.duplicate({:again, :user_namespace}, 3) ++
         [:user_namespace] ++
         [:file_system, {:option, "size"}, :superblock, :superblock, :attributes, :id_map] ++
-        [{:enter, :in}, :target, :target] ++ @make ++ [:attach],
+        [{:enter, :in}, :target] ++ @make ++ [:attach],
     pivot_root:
       @prepare ++
-        [{:enter, :in}, :new_root, :new_root, :put_old] ++ @make ++ [:pivot_root, :pivot_root]
+        [{:enter, :in}, :new_root, :put_old] ++ @make ++ [:pivot_root, :pivot_root]
   }
 
   @tag :machine_root

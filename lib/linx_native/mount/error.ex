@@ -98,7 +98,7 @@ defmodule LinxNative.Mount.Error do
   defp failed(:thread), do: "cannot make a thread"
 
   defp failed(:unshare),
-    do: "cannot give the thread a working directory, or open /proc/thread-self/fd"
+    do: "cannot give the thread a working directory, or open /proc/self/fd"
 
   defp failed({:open, option}), do: "cannot open the namespace of the option #{inspect(option)}"
   defp failed({:enter, option}), do: "cannot enter the namespace of the option #{inspect(option)}"

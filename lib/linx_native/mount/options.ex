@@ -14,16 +14,19 @@ defmodule LinxNative.Mount.Options do
   @common [in: :host, follow: false, timeout: @timeout]
   @create [create: nil]
   @finish [from: :host, attributes: [], id_map: nil]
-  @defaults %{
-    mount:
-      @common ++
-        @create ++ @finish ++ [propagation: nil, source: nil, options: [], pid_namespace: nil],
-    bind: @common ++ @create ++ @finish ++ [propagation: :private, recursive: false],
-    set: @common ++ [recursive: false, attributes: [], propagation: nil],
-    move: @common ++ @create,
-    umount: @common ++ [detach: false, force: false],
-    pivot_root: @common ++ @create
-  }
+  @defaults Map.new(
+              [
+                mount:
+                  @create ++
+                    @finish ++ [propagation: nil, source: nil, options: [], pid_namespace: nil],
+                bind: @create ++ @finish ++ [propagation: :private, recursive: false],
+                set: [recursive: false, attributes: [], propagation: nil],
+                move: @create,
+                umount: [detach: false, force: false],
+                pivot_root: @create
+              ],
+              fn {function, defaults} -> {function, Map.new(@common ++ defaults)} end
+            )
 
   @doc """
   Checks the options of a function, with those that were left out.
@@ -36,14 +39,14 @@ defmodule LinxNative.Mount.Options do
       raise ArgumentError, "options are a keyword list, not #{inspect(options)}"
     end
 
-    with [{name, _value} | _] <- Keyword.drop(options, Keyword.keys(defaults)) do
-      raise ArgumentError,
-            Names.unknown("no option of #{function}", name, Keyword.keys(defaults))
-    end
+    Enum.reduce(options, defaults, fn {name, value}, options ->
+      if not is_map_key(options, name) do
+        raise ArgumentError, Names.unknown("no option of #{function}", name, Map.keys(defaults))
+      end
 
-    options = Map.new(Keyword.merge(defaults, options))
-    for {name, value} <- options, do: check(name, value) || refuse!(name, value)
-    options
+      check(name, value) || refuse!(name, value)
+      %{options | name => value}
+    end)
   end
 
   @doc """

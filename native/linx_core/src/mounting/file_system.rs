@@ -53,6 +53,7 @@ struct Directory {
 impl FileSystem {
     /// Makes it and returns a detached mount of it.
     ///
+    /// * `root`: where its layers are looked up.
     /// * `pid_namespace`: the one that a procfs shows.
     /// * `attributes`: `MOUNT_ATTR_` flags.
     ///
@@ -62,10 +63,11 @@ impl FileSystem {
         &self,
         thread: &Throwaway<'_>,
         descriptors: &Descriptors,
+        root: Root,
         pid_namespace: Option<&OwnedFd>,
         attributes: u64,
     ) -> Result<OwnedFd, Unmountable> {
-        let directories = self.find_layers()?;
+        let directories = self.find_layers(root)?;
         let context = self.configure(pid_namespace)?;
         let context = match add(&context, &directories) {
             Ok(()) => context,
@@ -88,11 +90,7 @@ impl FileSystem {
         Ok(mount)
     }
 
-    fn find_layers(&self) -> Result<Vec<Directory>, Error> {
-        if self.layers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let root = Root::open().at(Stage::Layer)?;
+    fn find_layers(&self, root: Root) -> Result<Vec<Directory>, Error> {
         let find = |layer: &Layer| {
             let Path { path, follow } = &layer.at;
             Ok(Directory {

@@ -66,8 +66,8 @@ pub fn mount(
         let pid_namespace = pid_namespace.map(open).transpose()?;
         let id_map = finish.id_map.map(|map| map.open(thread)).transpose()?;
         let Changes { set, .. } = finish.changes;
-        route.enter_source(thread)?;
-        let made = file_system.make(thread, &descriptors, pid_namespace.as_ref(), set);
+        let root = route.enter_source(thread)?;
+        let made = file_system.make(thread, &descriptors, root, pid_namespace.as_ref(), set);
         let by_child = match (made, &pid_namespace) {
             (Ok(tree), _) => {
                 // New, so it has no flags to clear, and is private.
@@ -79,8 +79,8 @@ pub fn mount(
                 if let Some(map) = &id_map {
                     tree::map_ids(tree.as_fd(), false, map)?;
                 }
-                route.enter_target(thread)?;
-                return attach(thread, &descriptors, &tree, &target.at, target.create);
+                let root = route.enter_target(thread)?;
+                return attach(thread, &descriptors, &tree, root, &target.at, target.create);
             }
             (Err(Unmountable::Failed(error)), _) => return Err(error),
             (Err(Unmountable::NoPidns(_)), Some(namespace)) => namespace,
@@ -88,17 +88,19 @@ pub fn mount(
                 return Err(errno).at(Stage::Open(Place::PidNamespace));
             }
         };
-        route.enter_target(thread)?;
-        let root = Root::open().at(Stage::Target)?;
-        let found = Found::find_or_create(thread, &root, &target.at, target.create, Stage::Target)?;
+        let root = route.enter_target(thread)?;
+        let found = Found::find_or_create(thread, root, &target.at, target.create, Stage::Target)?;
+        let mount_there = || {
+            file_system::mount_in_child(thread, &file_system, by_child, set)?;
+            if let Err(gone) = thread.hand_over() {
+                unmount::detach_working_directory();
+                return Err(gone).at(Stage::Attach);
+            }
+            Ok(())
+        };
         thread
-            .change_directory_to(found.file.as_fd())
-            .at_path(Stage::Target, &target.at.path)?;
-        file_system::mount_in_child(thread, &file_system, by_child, set)?;
-        if let Err(gone) = thread.hand_over() {
-            unmount::detach_working_directory();
-            return Err(gone).at(Stage::Attach);
-        }
+            .in_directory(found.file.as_fd(), mount_there)
+            .at_path(Stage::Target, &target.at.path)??;
         found.keep();
         Ok(())
     })
@@ -123,9 +125,8 @@ pub fn bind(
     throwaway::spawn(move |thread| {
         let (mut route, descriptors) = prepare(thread, from, target.namespace)?;
         let id_map = finish.id_map.map(|map| map.open(thread)).transpose()?;
-        route.enter_source(thread)?;
+        let root = route.enter_source(thread)?;
         let tree = {
-            let root = Root::open().at(Stage::Source)?;
             let file = root
                 .find(&source.path, source.follow)
                 .at_path(Stage::Source, &source.path)?;
@@ -138,8 +139,8 @@ pub fn bind(
         if let Some(map) = &id_map {
             tree::map_ids(tree.as_fd(), recursive, map)?;
         }
-        route.enter_target(thread)?;
-        attach(thread, &descriptors, &tree, &target.at, target.create)
+        let root = route.enter_target(thread)?;
+        attach(thread, &descriptors, &tree, root, &target.at, target.create)
     })
     .at(Stage::Thread)
 }
@@ -159,8 +160,7 @@ pub fn set(
     changes: Changes,
 ) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
-        enter(thread, namespace)?;
-        let root = Root::open().at(Stage::Target)?;
+        let root = enter(thread, namespace)?;
         let found = root.find(&target.path, target.follow);
         let found = found.at_path(Stage::Target, &target.path)?;
         thread.check_wanted().at(Stage::Attributes)?;
@@ -178,13 +178,12 @@ pub fn set(
 /// [`Stage::Attach`], with EINVAL if nothing is mounted at `source`, or if the mount it is on is shared.
 pub fn move_to(source: Path, target: Target) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
-        enter(thread, target.namespace)?;
-        let root = Root::open().at(Stage::Source)?;
+        let root = enter(thread, target.namespace)?;
         let tree = root
             .find(&source.path, source.follow)
             .at_path(Stage::Source, &source.path)?;
         let (at, create) = (target.at, target.create);
-        let found = Found::find_or_create(thread, &root, &at, create, Stage::Target)?;
+        let found = Found::find_or_create(thread, root, &at, create, Stage::Target)?;
         thread.check_wanted().at(Stage::Attach)?;
         put(&tree, &found, &at)?;
         found.keep();
@@ -204,8 +203,8 @@ fn prepare(
     Ok((Route::between(from, to)?, descriptors))
 }
 
-/// Moves the thread into a mount namespace.
-fn enter(thread: &Throwaway<'_>, namespace: Namespace) -> Result<(), Error> {
+/// Moves the thread into a mount namespace, and returns the root there.
+fn enter(thread: &Throwaway<'_>, namespace: Namespace) -> Result<Root, Error> {
     thread.unshare_fs().at(Stage::Unshare)?;
     Route::to(namespace)?.enter_target(thread)
 }
@@ -215,11 +214,11 @@ fn attach(
     thread: &Throwaway<'_>,
     descriptors: &Descriptors,
     tree: &OwnedFd,
+    root: Root,
     at: &Path,
     create: Option<Kind>,
 ) -> Result<(), Error> {
-    let root = Root::open().at(Stage::Target)?;
-    let found = Found::find_or_create(thread, &root, at, create, Stage::Target)?;
+    let found = Found::find_or_create(thread, root, at, create, Stage::Target)?;
     thread.check_wanted().at(Stage::Attach)?;
     put(tree, &found, at)?;
     if let Err(gone) = thread.hand_over() {

@@ -8,6 +8,7 @@ use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 
 use super::error::{At, Error, Place, Stage};
+use super::resolve::Root;
 use crate::error::{Errno, check};
 use crate::namespace;
 use crate::syscall::{duplicate, namespace_type, pidfd_namespace};
@@ -95,33 +96,37 @@ impl Route {
         Ok(Self { from, to })
     }
 
-    /// Goes where the source is. The thread has to have a root of its own.
-    pub(super) fn enter_source(&mut self, thread: &Throwaway<'_>) -> Result<(), Error> {
+    /// Goes where the source is, and returns the root there. The thread has to have a root of its own.
+    pub(super) fn enter_source(&mut self, thread: &Throwaway<'_>) -> Result<Root, Error> {
         enter(thread, self.from.take(), Place::From)
     }
 
-    /// Goes where the target is.
-    pub(super) fn enter_target(&mut self, thread: &Throwaway<'_>) -> Result<(), Error> {
+    /// Goes where the target is, and returns the root there.
+    pub(super) fn enter_target(&mut self, thread: &Throwaway<'_>) -> Result<Root, Error> {
         enter(thread, self.to.take(), Place::In)
     }
 }
 
-fn enter(thread: &Throwaway<'_>, file: Option<OwnedFd>, place: Place) -> Result<(), Error> {
-    let Some(file) = file else { return Ok(()) };
+fn enter(thread: &Throwaway<'_>, file: Option<OwnedFd>, place: Place) -> Result<Root, Error> {
+    let Some(file) = file else {
+        return Ok(Root::Directory);
+    };
     thread
         .enter(file.as_fd(), CloneFlags::CLONE_NEWNS)
-        .at(Stage::Enter(place))
+        .at(Stage::Enter(place))?;
+    Ok(Root::WorkingDirectory)
 }
 
-/// The folder in which each descriptor of this thread is a name: for the system calls that take no descriptor.
+/// The folder in which each descriptor of this process is a name: for the system calls that take no descriptor.
 ///
-/// Opened before the thread enters a container, whose `/proc` may be anything.
+/// Opened before the thread enters a container, whose `/proc` may be anything. Not the folder of the thread, although it
+/// has the same names: the kernel would make its entries in `/proc` for this one call.
 pub(super) struct Descriptors(OwnedFd);
 
 impl Descriptors {
     pub(super) fn open() -> Result<Self, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let path = c"/proc/thread-self/fd";
+        let path = c"/proc/self/fd";
         check(openat(AT_FDCWD, path, flags, Mode::empty())).map(Self)
     }
 

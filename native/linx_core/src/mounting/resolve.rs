@@ -21,21 +21,21 @@ pub struct Path {
     pub follow: bool,
 }
 
-/// The root of a mount namespace.
-pub(super) struct Root(OwnedFd);
+/// The root of the mount namespace in which the thread is.
+#[derive(Clone, Copy)]
+pub(super) enum Root {
+    /// The root directory of the thread, opened for each look-up.
+    Directory,
+    /// The working directory of the thread: `setns(2)` has just made it the root.
+    WorkingDirectory,
+}
 
 impl Root {
-    /// That of the namespace in which the thread is.
-    pub(super) fn open() -> Result<Self, Errno> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        check(openat(AT_FDCWD, c"/", flags, Mode::empty())).map(Self)
-    }
-
     /// Opens what is at a path, as `O_PATH`: the topmost mount there.
     ///
     /// # Errors
     /// ELOOP for a symbolic link, EXDEV for a path that leaves the root, those of `open(2)`.
-    pub(super) fn find(&self, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
+    pub(super) fn find(self, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
         check_length(path)?;
         let bytes = path.to_bytes();
         let start = bytes.iter().position(|&byte| byte != b'/');
@@ -44,7 +44,14 @@ impl Root {
             [] => c".".to_owned(),
             bytes => c_string(bytes)?,
         };
-        find(self.0.as_fd(), &relative, follow)
+        match self {
+            Self::WorkingDirectory => find(AT_FDCWD, &relative, follow),
+            Self::Directory => {
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let root = check(openat(AT_FDCWD, c"/", flags, Mode::empty()))?;
+                find(root.as_fd(), &relative, follow)
+            }
+        }
     }
 }
 

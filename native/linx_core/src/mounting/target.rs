@@ -43,7 +43,7 @@ impl Found {
     /// Finds what is at a path, or else makes it.
     pub(super) fn find_or_create(
         thread: &Throwaway<'_>,
-        root: &Root,
+        root: Root,
         at: &Path,
         create: Option<Kind>,
         stage: Stage,
@@ -67,7 +67,7 @@ impl Found {
     }
 }
 
-fn make(thread: &Throwaway<'_>, root: &Root, at: &Path, kind: Kind) -> Result<Found, Errno> {
+fn make(thread: &Throwaway<'_>, root: Root, at: &Path, kind: Kind) -> Result<Found, Errno> {
     let (parent, name) = split(&at.path)?;
     let parent = root.find(&parent, at.follow)?;
     let mut result = Err(Errno::from_raw(libc::EAGAIN));

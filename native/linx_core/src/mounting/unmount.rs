@@ -7,7 +7,7 @@ use nix::mount::{MntFlags, umount2};
 
 use super::error::{At, Error, Stage};
 use super::namespace::{Descriptors, Namespace};
-use super::resolve::{Path, Root, split};
+use super::resolve::{Path, split};
 use super::target::{Found, Target};
 use super::{Call, enter, prepare};
 use crate::c_string::c_string;
@@ -26,21 +26,21 @@ pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, 
     throwaway::spawn(move |thread| {
         let Path { path, follow } = &target;
         if flags & libc::MNT_DETACH == 0 {
-            enter(thread, namespace)?;
+            let root = enter(thread, namespace)?;
             let (directory, name) = split(path).at_path(Stage::Umount, path)?;
-            let root = Root::open().at(Stage::Target)?;
             let directory = root
                 .find(&directory, *follow)
                 .at_path(Stage::Target, path)?;
-            thread
-                .change_directory_to(directory.as_fd())
+            let unmount_there = || {
+                thread.check_wanted().at(Stage::Umount)?;
+                unmount(&name, flags | libc::UMOUNT_NOFOLLOW).at_path(Stage::Umount, path)
+            };
+            return thread
+                .in_directory(directory.as_fd(), unmount_there)
                 .at_path(Stage::Target, path)?;
-            thread.check_wanted().at(Stage::Umount)?;
-            return unmount(&name, flags | libc::UMOUNT_NOFOLLOW).at_path(Stage::Umount, path);
         }
         let (mut route, descriptors) = prepare(thread, Namespace::Host, namespace)?;
-        route.enter_target(thread)?;
-        let root = Root::open().at(Stage::Target)?;
+        let root = route.enter_target(thread)?;
         let found = root.find(path, *follow).at_path(Stage::Target, path)?;
         descriptors.enter(thread).at(Stage::Umount)?;
         thread.check_wanted().at(Stage::Umount)?;
@@ -60,13 +60,12 @@ pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, 
 pub fn pivot_root(new_root: Path, put_old: Target) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
         let (mut route, descriptors) = prepare(thread, Namespace::Host, put_old.namespace)?;
-        route.enter_target(thread)?;
-        let root = Root::open().at(Stage::NewRoot)?;
+        let root = route.enter_target(thread)?;
         let new = root
             .find(&new_root.path, new_root.follow)
             .at_path(Stage::NewRoot, &new_root.path)?;
         let (at, create) = (put_old.at, put_old.create);
-        let old = Found::find_or_create(thread, &root, &at, create, Stage::PutOld)?;
+        let old = Found::find_or_create(thread, root, &at, create, Stage::PutOld)?;
         descriptors.enter(thread).at(Stage::PivotRoot)?;
         thread.check_wanted().at(Stage::PivotRoot)?;
         let (new, put) = (name_of(new.as_fd())?, name_of(old.file.as_fd())?);

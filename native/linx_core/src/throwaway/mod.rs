@@ -83,6 +83,22 @@ impl<'a> Throwaway<'a> {
         check(nix::unistd::fchdir(directory))
     }
 
+    /// Calls `f` in a directory, after [`unshare_fs`](Self::unshare_fs), and leaves that again.
+    ///
+    /// The caller can have the result before the kernel has taken the working directory from the thread that ends. Until
+    /// then it would keep its mount in use, and the next unmount would answer EBUSY.
+    pub(crate) fn in_directory<T>(
+        &self,
+        directory: BorrowedFd<'_>,
+        f: impl FnOnce() -> T,
+    ) -> Result<T, Errno> {
+        self.change_directory_to(directory)?;
+        let result = f();
+        // The root is the thread's already, so this keeps nothing else in use. It ends with the thread if it fails.
+        let _ = self.change_directory(c"/");
+        Ok(result)
+    }
+
     /// Agrees with the caller that it gets the result, if it is not gone: [`Pending::give_up`] does not give the call up
     /// from here on.
     ///
