@@ -1,12 +1,13 @@
 defmodule LinxNative do
   @moduledoc """
-  The native parts of Linx, and what this project adds to them.
+  Netlink sockets and mounts in other namespaces: the native parts of Linx, and more.
 
-    * `Linx.Netlink.Socket.Native`, `Linx.Mount.Native` - those of Linx
+    * `Linx.Netlink.Socket.Native`, `Linx.Mount.Native` - the functions of Linx, as a drop-in
     * `LinxNative.Conn` - a netlink connection in any network namespace
-    * `LinxNative.Rtnetlink`, `LinxNative.Genetlink` - what is said over it, by name
-    * `LinxNative.Message`, `LinxNative.Attributes` - the same as bytes
-    * `LinxNative.Error` - what `{:error, _}` of these carries
+    * `LinxNative.Rtnetlink`, `LinxNative.Genetlink` - messages for it, by name
+    * `LinxNative.Message`, `LinxNative.Attributes` - messages for it, as bytes
+    * `LinxNative.Error` - the exception in every `{:error, _}` of these
+    * `LinxNative.Mount` - mounts by descriptor, across namespaces
   """
 
   alias LinxNative.{Conn, Error}
@@ -16,20 +17,21 @@ defmodule LinxNative do
   @type ns_id :: {device :: non_neg_integer, inode :: non_neg_integer}
 
   @doc """
-  Which network namespace is this?
+  Returns the identity of a network namespace.
 
-    * a `LinxNative.Conn`, a `:socket` of any kind, or the descriptor of a socket in this VM: the namespace it is in, also
-      when no process is left in there. `ioctl(SIOCGSKNS)`, since Linux 4.10; takes `CAP_NET_ADMIN` in that namespace.
-    * `:host`, `{:pid, pid}`, `{:path, path}`, `{:fd, fd}`, as for `LinxNative.Conn.start_link/2`: the namespace of the VM,
-      of a process, of a file, of a descriptor of such a file. `open(2)`, `ioctl(NS_GET_NSTYPE)`, since Linux 4.11.
+    * For a `LinxNative.Conn`, a `:socket` of any kind, or the descriptor of a socket in this VM: the namespace that the socket
+      is in, also if no process is left in it. `ioctl(SIOCGSKNS)`, since Linux 4.10. This needs `CAP_NET_ADMIN` in that
+      namespace.
+    * For `:host`, `{:pid, pid}`, `{:path, path}` and `{:fd, fd}`, as for `LinxNative.Conn.start_link/2`: the namespace of the
+      VM, of a process, of a file, or of a descriptor of such a file. `open(2)`, `ioctl(NS_GET_NSTYPE)`, since Linux 4.11.
 
-  Two are the same namespace if and only if these are equal, as long as one of the two exists.
+  Two identities are equal if and only if they are of the same namespace, as long as one of the two namespaces exists.
 
       {:ok, id} = LinxNative.netns_id(conn)
       {:ok, ^id} = LinxNative.netns_id({:pid, 4711})
 
   Errors: a `LinxNative.Error` with the reason `:closed` or the name of an errno, for example `:ebadf`, `:enotsock`,
-  `:enoent`, `:eperm`, `:einval` (a file, but not of a network namespace). Anything else raises `ArgumentError` or
+  `:enoent`, `:eperm`, `:einval` (the file is not one of a network namespace). Other arguments raise `ArgumentError` or
   `FunctionClauseError`.
   """
   @spec netns_id(Conn.t() | :socket.socket() | (fd :: integer) | Conn.netns()) ::
@@ -51,7 +53,7 @@ defmodule LinxNative do
     end
   end
 
-  # Not `{:path, nil}` either, which might be a name on another node.
+  # `{:path, nil}` is excluded too: it could be taken for a name on another node.
   def netns_id(conn)
       when is_pid(conn) or is_atom(conn) or elem(conn, 0) not in [:pid, :path, :fd],
       do: Conn.netns(conn)

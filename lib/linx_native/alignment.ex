@@ -1,24 +1,23 @@
 defmodule LinxNative.Alignment do
   @moduledoc """
-  The padding between messages, and between attributes.
+  The padding between netlink messages, and between attributes.
 
-  Each begins at a multiple of 4 bytes: `NLMSG_ALIGNTO` and `NLA_ALIGNTO` of `linux/netlink.h`.
-  Their lengths do not count the padding.
+  Each message and each attribute begins at a multiple of 4 bytes: `NLMSG_ALIGNTO` and `NLA_ALIGNTO` of `linux/netlink.h`.
+  Their length fields do not count the padding.
   """
 
   @alignment 4
 
   @doc """
-  The zeros that follow `size` bytes: 0 to 3 of them.
+  Returns the zeros that pad `size` bytes: 0 to 3 of them.
   """
   @spec padding(size :: non_neg_integer) :: binary
   def padding(size), do: <<0::size(missing(size))-unit(8)>>
 
   @doc """
-  The first `size` bytes of `binary`, which has as many, and what comes after their padding.
+  Splits `binary` into its first `size` bytes and the rest after their padding. `binary` must have that many bytes.
 
-  At the end of `binary` the padding may be cut short or absent. What its bytes are does not
-  matter.
+  At the end of `binary` the padding may be too short or absent. Its content is ignored.
   """
   @spec take(binary, size :: non_neg_integer) :: {binary, binary}
   def take(binary, size) do

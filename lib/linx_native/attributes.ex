@@ -1,16 +1,16 @@
 defmodule LinxNative.Attributes do
   @moduledoc """
-  The attributes of a netlink message: `struct nlattr` of `linux/netlink.h`.
+  Attributes of netlink messages: `struct nlattr` of `linux/netlink.h`.
 
-  They follow the header that a family has of its own, as `struct ifinfomsg` for links; see
+  In a message they follow the header of its family, for example `struct ifinfomsg` for links; see
   `rtnetlink(7)`.
 
       schema = %{ifname: {3, :string}, mtu: {4, :u32}}
       attributes = Attributes.encode([ifname: "eth0", mtu: 1500], schema)
       {:ok, [ifname: "eth0", mtu: 1500]} = Attributes.decode(attributes, schema)
 
-  A schema gives attributes names and kinds: the same one encodes and decodes. Those of rtnetlink are in
-  `LinxNative.Rtnetlink`. Without a schema attributes have numbers, and each value says its kind:
+  A schema gives attributes names and kinds. The same schema encodes and decodes. `LinxNative.Rtnetlink` has the schemas of
+  rtnetlink. Without a schema attributes have numbers, and each value names its kind:
 
       attributes = Attributes.encode([{3, {:string, "eth0"}}, {4, {:u32, 1500}}])
       {:ok, [{3, "eth0\\0"}, {4, _bytes}]} = Attributes.decode(attributes)
@@ -28,8 +28,8 @@ defmodule LinxNative.Attributes do
   @type type :: 0..0x3FFF
 
   @typedoc """
-  A kind of number: `u` unsigned and `s` signed in the order of the machine, `be` unsigned in
-  network order, each with its bits.
+  A kind of number, with its size in bits: `u` is unsigned and `s` is signed, both in the byte order of
+  the machine; `be` is unsigned in network order.
   """
   @type integer_kind ::
           :u8 | :u16 | :u32 | :u64 | :s8 | :s16 | :s32 | :s64 | :be16 | :be32 | :be64
@@ -38,38 +38,38 @@ defmodule LinxNative.Attributes do
   @type key :: atom | type
 
   @typedoc """
-  A value that is no attributes, for an attribute that no schema knows.
+  A value without nested attributes, for an attribute that is not in the schema.
 
     * a binary - these bytes
-    * `:flag` - nothing: to be there is all it says
-    * `{:string, string}` - these bytes, none of them NUL, and a NUL after them
+    * `:flag` - no bytes: only the presence of the attribute counts
+    * `{:string, string}` - these bytes, none of them NUL, followed by a NUL
     * `{kind, integer}` - a number; see `t:integer_kind/0`
   """
   @type plain :: binary | :flag | {:string, binary} | {integer_kind, integer}
 
   @typedoc """
-  What an attribute is to hold that no schema knows: a plain value, or
+  The value of an attribute that is not in the schema: a plain value, or
 
     * `{:nested, attributes}` - attributes; the type gets `NLA_F_NESTED` (0x8000)
-    * `{:net_byteorder, plain}` - a plain value, written as it is without this; the type gets
+    * `{:net_byteorder, plain}` - a plain value; only the type changes: it gets
       `NLA_F_NET_BYTEORDER` (0x4000), which excludes `NLA_F_NESTED`
   """
   @type value :: plain | {:nested, [{type, value}]} | {:net_byteorder, plain}
 
   @typedoc """
-  What an attribute holds, and so which value `decode/2` gives for it and `encode/2` takes.
+  The kind of an attribute, which decides the value that `decode/2` returns and `encode/2` takes.
 
-    * a kind of number - that number, of exactly its size; see `t:integer_kind/0`
-    * `:string` - the bytes up to the first NUL or the end; only NULs may follow. It is written with one NUL
+    * a kind of number - a number of exactly that size; see `t:integer_kind/0`
+    * `:string` - the bytes up to the first NUL or the end; only NULs may follow. `encode/2` adds one NUL
     * `:binary` - the bytes
-    * `:flag` - `true`; it is empty
+    * `:flag` - `true`; the attribute is empty
     * `:ip` - a `t::inet.ip_address/0`, of 4 or 16 bytes
-    * `{:enum, number, names}` - the name of a number of that kind, or the number where it has none. `names` is a map or
-      list of names with their numbers
-    * `{:bits, number, names}` - the names of the bits that are set in a number of that kind, as a list; bits without a name
-      are one number at its end. `encode/2` also takes the number
-    * `{:nested, schema}` - its attributes, as `decode/2` gives them
-    * `{:list, kind}` - a list of values: its attributes are all of this kind, and their types are
+    * `{:enum, number, names}` - the name of a number of that kind, or the number if it has no name. `names` is a map or list of
+      names with their numbers
+    * `{:bits, number, names}` - a list of the names of the bits that are set in a number of that kind. Bits without a name are
+      one number at its end. `encode/2` also takes the number
+    * `{:nested, schema}` - nested attributes, as `decode/2` returns them
+    * `{:list, kind}` - a list of values: all nested attributes are of this kind, and their types are
       only indexes, which `encode/2` counts from 1
   """
   @type kind ::
@@ -87,26 +87,26 @@ defmodule LinxNative.Attributes do
   @type names :: %{optional(atom) => integer} | [{atom, integer}]
 
   @typedoc """
-  The attributes that are known, by type with their kind, as `3 => :string`, or by name with type and kind, as
+  Attributes by type with their kind, for example `3 => :string`, or by name with type and kind, for example
   `ifname: {3, :string}`.
 
-  It is checked whenever it is used, all of it; `schema/1` does that once.
+  The whole schema is checked whenever it is used. `schema/1` checks it once for many uses.
   """
   @type schema :: %{optional(type) => kind, optional(atom) => {type, kind}} | compiled
 
   @typedoc "A schema that `schema/1` has checked. Its fields may change."
   @type compiled :: Schema.t()
 
-  @typedoc "What `decode/2` gives for an attribute, by its kind."
+  @typedoc "The value that `decode/2` returns for an attribute. It depends on the kind."
   @type decoded :: integer | binary | atom | tuple | [{key, decoded}] | [decoded]
 
   @typedoc """
-  What is wrong with an attribute.
+  Why an attribute is malformed.
 
     * `:short_header` - fewer than the 4 bytes of a header are left
-    * `:bad_length` - its length field is below 4, which would not count the header
+    * `:bad_length` - its length field is below 4, the length of the header
     * `:truncated` - its length field reaches beyond the end
-    * `{:bad_value, key}` - it does not hold what the schema says
+    * `{:bad_value, key}` - its value does not match the schema
   """
   @type reason :: :short_header | :bad_length | :truncated | {:bad_value, key}
 
@@ -117,11 +117,11 @@ defmodule LinxNative.Attributes do
   @net_byteorder 0x4000
 
   @doc """
-  Checks a schema once, for use in many calls. It can be kept in a module attribute.
+  Checks a schema once and returns it in a form for many calls. The result can be kept in a module attribute.
 
       @schema LinxNative.Attributes.schema(%{ifname: {3, :string}, mtu: {4, :u32}})
 
-  A kind or type that is none, or a type that is there twice, raises `ArgumentError`.
+  An invalid kind or type, or a type that occurs twice, raises `ArgumentError`.
   """
   @spec schema(schema) :: compiled
   def schema(schema), do: Schema.compile(schema)
@@ -129,22 +129,21 @@ defmodule LinxNative.Attributes do
   @doc """
   Returns the bytes of attributes, in order, each padded with zeros to a multiple of 4.
 
-  An attribute of the schema is given by its name, or its type, with a value as `decode/2` gives it for its kind. One that
-  the schema does not know is given by its type with a `t:value/0`.
+  An attribute of the schema is given by its name or type, with a value as `decode/2` returns it. Any other attribute is given
+  by its type, with a `t:value/0`.
 
       Attributes.encode([ifname: "eth0"], %{ifname: {3, :string}})
       Attributes.encode([{3, {:string, "eth0"}}])
 
-  `ArgumentError` is raised for a name that the schema does not have, a type that is not in 0..16383, a value that is none
-  or of another kind, a number out of its range, a string with a NUL, and an attribute of more than 65535 bytes, which are
-  65531 without its header.
+  Raises `ArgumentError` for a name that the schema does not have, a type that is not in 0..16383, a value of another kind, a
+  number out of its range, a string with a NUL, and an attribute of more than 65535 bytes (65531 without its header).
   """
   @spec encode([{key, value | decoded}], schema) :: binary
   def encode(attributes, schema \\ %{}) when is_list(attributes) do
     encode(attributes, Schema.compile(schema), [])
   end
 
-  # `path` has the keys of the attributes that these are in, the innermost first.
+  # `path` has the keys of the enclosing attributes, the innermost first.
   defp encode(attributes, schema, path) do
     attributes |> Enum.map(&attribute(&1, schema, path)) |> IO.iodata_to_binary()
   end
@@ -226,7 +225,7 @@ defmodule LinxNative.Attributes do
     end
   end
 
-  # What was meant, where no schema says what it has to be.
+  # Suggests the right form for a value that no schema describes.
   defp hint(n) when is_integer(n), do: ": a number is given with its kind, as {:u32, #{n}}"
   defp hint(list) when is_list(list), do: ": attributes are given as {:nested, attributes}"
   defp hint(true), do: ": a flag is given as :flag"
@@ -236,32 +235,30 @@ defmodule LinxNative.Attributes do
   end
 
   defp hint(_value) do
-    ": it holds a binary, :flag, {:string, binary}, {kind, number}, {:nested, attributes} or {:net_byteorder, plain}"
+    ": a value is a binary, :flag, {:string, binary}, {kind, number}, {:nested, attributes} or {:net_byteorder, plain}"
   end
 
   @spec refuse!([key], String.t()) :: no_return
   defp refuse!(path, what), do: raise(ArgumentError, "#{Schema.label(path)} #{what}")
 
   @doc """
-  Returns the attributes of a binary, in order: `decode/2` with a schema that knows no type.
+  Returns the attributes of a binary, in order, by type and as bytes: `decode/2` with an empty schema.
   """
   @spec decode(binary) :: {:ok, [{type, payload :: binary}]} | {:error, Error.t()}
   def decode(binary), do: decode(binary, %{})
 
   @doc """
-  Returns the attributes of a binary with their values, in order; none for an empty one.
+  Returns the attributes of a binary with their values, in order. An empty binary has none.
 
-  A type that is there more than once is given as often. The flag bits are taken off the types. An
-  attribute has the key that the schema has for it; one that the schema does not know has its type as its key, and its
-  bytes as its value. The last attribute may lack
-  its padding. Strings and bytes are parts of `binary` and keep it in memory: copy
-  (`:binary.copy/1`) what is to be kept for long.
+  An attribute has the key and the value that the schema describes. An attribute that is not in the schema has its type as its
+  key and its bytes as its value. The flag bits are removed from the type. A type that occurs several times is returned
+  several times. The last attribute may lack its padding. Strings and bytes are parts of `binary` and keep it in memory, so copy
+  (`:binary.copy/1`) what you keep for long.
 
   ## Errors
 
-  A `LinxNative.Error` with the reason `:malformed`: its `offset` is where in `binary` the first wrong attribute begins, in
-  bytes, also for a nested one, and its `detail` what is wrong with it, see `t:reason/0`. Nothing raises, whatever the
-  bytes.
+  A `LinxNative.Error` with the reason `:malformed`. Its `offset` is the offset in bytes of the first malformed attribute in
+  `binary`, also if the attribute is nested, and its `detail` is a `t:reason/0`. No input raises.
   """
   @spec decode(binary, schema) :: {:ok, [{key, decoded}]} | {:error, Error.t()}
   def decode(binary, schema) when is_binary(binary) do
@@ -270,7 +267,7 @@ defmodule LinxNative.Attributes do
   end
 
   @doc """
-  Returns the attributes of a binary as `decode/2` does, or raises its error.
+  Returns the attributes of a binary as `decode/2` does, or raises the error.
   """
   @spec decode!(binary, schema) :: [{key, decoded}]
   def decode!(binary, schema \\ %{}) do
@@ -280,7 +277,7 @@ defmodule LinxNative.Attributes do
     end
   end
 
-  # `stop` is where `left` ends in the binary that decode/2 was given.
+  # `stop` is the offset of the end of `left` in the binary that decode/2 was given.
   defp decode(<<>>, _stop, _schema, attributes), do: {:ok, Enum.reverse(attributes)}
 
   defp decode(left, stop, schema, attributes) do
@@ -336,7 +333,7 @@ defmodule LinxNative.Attributes do
   end
 
   @doc """
-  Returns the value of the first attribute with that name or type, or `default` where there is none.
+  Returns the value of the first attribute with that name or type, or `default` if there is none.
   """
   @spec get([{key, held}], key, default) :: held | default when held: term, default: term
   def get(attributes, key, default \\ nil) do

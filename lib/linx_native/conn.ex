@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn do
   @moduledoc """
-  A netlink connection in any network namespace: a process that owns one `AF_NETLINK` socket.
+  A netlink connection in any network namespace: a process that owns an `AF_NETLINK` socket.
 
       alias LinxNative.{Conn, Rtnetlink}
 
@@ -11,49 +11,50 @@ defmodule LinxNative.Conn do
 
   or under a supervisor, as `{LinxNative.Conn, {:route, netns: {:path, "/run/netns/blue"}, name: Blue}}`.
 
-  Messages have names in `LinxNative.Rtnetlink` and `LinxNative.Genetlink`; those of other protocols are written with
-  `LinxNative.Message` and `LinxNative.Attributes`. `trace/2` shows what goes over a connection, and
-  `LinxNative.Conn.Test` stands in for one in tests.
+  `LinxNative.Rtnetlink` and `LinxNative.Genetlink` have messages by name. Messages of other protocols are made with
+  `LinxNative.Message` and `LinxNative.Attributes`. `trace/2` shows the messages of a connection, and `LinxNative.Conn.Test`
+  replaces a connection in tests.
 
   ## The descriptor
 
-  The socket belongs to the process. It is closed, and so lets its namespace go, with `close/1`, when the process that
-  started it ends, and when the process itself ends for whatever reason, `:kill` included. A start that fails leaves
-  nothing. There is no moment in which a caller has a descriptor that it could lose. Every descriptor is close-on-exec.
+  The socket belongs to the process of the connection. It is closed, and so releases its namespace, by `close/1`, when the
+  process that started the connection ends, and when the process of the connection ends for any reason, `:kill` included. A
+  start that fails leaves nothing open. No caller ever holds a descriptor that it could leak. Every descriptor is
+  close-on-exec.
 
   ## Requests
 
-  Any number of processes use one connection at the same time: each request has a sequence number of its own, and no
-  lock is held while it is answered. An answer goes to the caller whose sequence number and port id it has, if it comes
-  from the port the request went to, and never to another. Several messages that are one answer are returned as one. It
-  is whole, or a `LinxNative.Error` says what happened.
+  Any number of processes can use one connection at the same time. Each request has a sequence number of its own, and no lock
+  is held while it is answered. An answer goes to the caller with its sequence number and port id, and only if it comes from
+  the port that the request went to. An answer of several messages is returned as one list. It is complete, or the caller
+  gets a `LinxNative.Error`.
 
-  The kernel runs one dump at a time for each socket: of several, the others wait for their turn. Other requests are sent
-  between the parts of a dump, a few hundred kilobytes each.
+  The kernel runs one dump at a time for each socket, so several dumps take turns. Other requests are sent between the parts of
+  a dump, which have a few hundred kilobytes each.
 
-  The kernel acts on a request while it is sent, and makes the parts of a dump while they are received. If that takes long,
-  for example because another has its locks, the connection waits, and others' requests and `close/1` with it. No timeout
-  does: the caller keeps the time. If slow requests must not hold up others, use two connections.
+  The kernel acts on a request while it is sent, and makes the parts of a dump while they are received. If that takes long, for
+  example because another process holds the kernel's locks, the connection waits, and so do other requests and `close/1`.
+  Timeouts still work, because the caller keeps the time. If slow requests must not delay others, use two connections.
 
-  A large dump is read as a stream, see `stream/3`.
+  To read a large dump, use `stream/3`.
 
   ## Events
 
-  A connection that joined multicast groups (`join_group/2`, or the option `:groups`) gets their events. They go to its
+  A connection that joined multicast groups (`join_group/2`, or the option `:groups`) receives their events. It sends them to its
   subscriber as
 
       {:netlink, conn, messages, origin}
       {:netlink_error, conn, error}
 
-  with flow control as `:gen_udp` has it, see `active/2`, or to whoever calls `recv/2`. `origin` is a `t:origin/0`. A
-  datagram of events counts as one.
+  with flow control as in `:gen_udp`, see `active/2`, or returns them to the callers of `recv/2`. `origin` is a `t:origin/0`. A
+  datagram counts as one event.
 
-  What nobody wants yet stays in the kernel's read buffer, and what had to be taken from there to reach an answer is
-  kept in the process, up to `:event_buffer` bytes, each message counting 256 more than it has. When either is full,
-  what comes is lost, and that is told by an error with the reason `:overrun`: as `{:netlink_error, conn, error}`, or
-  from `recv/2`. The connection goes on. Whoever follows the state of the kernel by its events then asks for all of it
-  again. As the kernel does not say what was lost, an overrun also ends the requests that are on their way with that
-  error: for many events, use a connection of their own.
+  Unclaimed events stay in the kernel's read buffer. Events that the process had to read to reach an answer are kept in the
+  process, up to `:event_buffer` bytes; each message counts 256 bytes more than its size. If either buffer is full, further
+  events are lost. The loss is reported in order, as an error with the reason `:overrun`: as `{:netlink_error, conn, error}`, or
+  from `recv/2`. The connection goes on. A caller that follows the state of the kernel by its events then has to ask for the
+  whole state again. The kernel does not say what was lost, so an overrun also ends the requests in flight with that error.
+  For many events, use a connection of their own.
 
   `docs/conn.md` compares it with mdlayher/netlink and with `:socket`, row by row.
   """
@@ -63,19 +64,19 @@ defmodule LinxNative.Conn do
   alias LinxNative.Conn.{Call, Filter, Loaded, Options, Server, Streaming}
   alias LinxNative.{Error, Message, Native, Rtnetlink}
 
-  @typedoc "A connection on this node, or the name it was given."
+  @typedoc "The process of a connection, or its name."
   @type t :: GenServer.server()
 
-  @typedoc "Whose network namespace."
+  @typedoc "A network namespace: of the VM, of a process, by the path of its file, or by a descriptor."
   @type netns :: :host | {:pid, pos_integer} | {:path, binary} | {:fd, non_neg_integer}
 
   @typedoc """
-  Where a message came from.
+  The sender of a message.
 
     * `port_id` - the port that sent it; 0 is the kernel
-    * `group` - the multicast group it was sent to; 0 if to this connection alone; `nil` without `:packet_info`
-    * `nsid` - with `:listen_all_nsid`, the id of the namespace it is from, as the connection's namespace numbers others;
-      `nil` if from its own
+    * `group` - the multicast group that it was sent to; 0 if it was sent to this connection alone; `nil` without `:packet_info`
+    * `nsid` - with `:listen_all_nsid`, the id of the namespace that it came from, as the connection's namespace numbers the
+      others; `nil` for its own
   """
   @type origin :: %{
           port_id: Message.u32(),
@@ -83,7 +84,7 @@ defmodule LinxNative.Conn do
           nsid: integer | nil
         }
 
-  @typedoc "An option of the socket that is on or off, see `start_link/2`."
+  @typedoc "A boolean option of the socket, see `start_link/2`."
   @type flag :: Native.flag()
 
   @dump Message.flags([:dump])
@@ -95,7 +96,7 @@ defmodule LinxNative.Conn do
 
   @doc false
   def child_spec({protocol, options}) do
-    # Without a name, two of the same protocol are two children all the same.
+    # Several connections of one protocol can be children of one supervisor, also without a name.
     id = options[:name] || make_ref()
     %{id: {__MODULE__, id}, start: {__MODULE__, :start_link, [protocol, options]}}
   end
@@ -105,48 +106,48 @@ defmodule LinxNative.Conn do
   @doc """
   Opens a connection, linked to the calling process.
 
-    * `protocol` - a number, as `0` for `NETLINK_ROUTE`, or one of `:route`, `:usersock`, `:sock_diag`, `:xfrm`, `:audit`,
-      `:netfilter`, `:generic`, `:crypto`
+    * `protocol` - a number, for example `0` for `NETLINK_ROUTE`, or one of `:route`, `:usersock`, `:sock_diag`, `:xfrm`,
+      `:audit`, `:netfilter`, `:generic`, `:crypto`
 
   ## Options
 
-    * `:netns` - whose network namespace: `:host` (the default) that of the VM, `{:pid, pid}` that of a process,
-      `{:path, path}` that of a file, `{:fd, fd}` that of an open descriptor, which stays the caller's
+    * `:netns` - the network namespace: of the VM (`:host`, the default), of a process (`{:pid, pid}`), of a file
+      (`{:path, path}`), or of an open descriptor (`{:fd, fd}`), which stays the caller's
     * `:groups` - multicast groups to join, see `join_group/2`
-    * `:active`, `:subscriber` - see `active/2`; what is not `active: false` needs a subscriber
-    * `:read_buffer`, `:write_buffer` - sizes in bytes, 1 to 1073741823, which the kernel doubles; beyond the system's
-      limit (`net.core.rmem_max`, `wmem_max`) where that is allowed
-    * `:datagram` - the longest datagram that is received whole, in bytes, 32 to 16777216; 65536
-    * `:event_buffer` - how many bytes of events are kept that nobody wants yet; 1048576
+    * `:active`, `:subscriber` - see `active/2`; every value of `:active` but `false` needs a subscriber
+    * `:read_buffer`, `:write_buffer` - sizes in bytes, 1 to 1073741823, which the kernel doubles; also beyond the system's
+      limit (`net.core.rmem_max`, `wmem_max`) if the VM has the right
+    * `:datagram` - the longest datagram that is received whole, in bytes, 32 to 16777216; default 65536
+    * `:event_buffer` - how many bytes of unclaimed events the process keeps; default 1048576
     * `:filter` - a program for `attach_filter/2`
-    * `:accept` - `:kernel` (the default) has the kernel refuse what other programs send to this port (`connect(2)`), and
-      drops what they send to its groups; `:any` takes it, and answers to requests with `:to`
-    * `:trace` - shows what goes over the connection, see `trace/2`; `false`
-    * `:name`, `:timeout`, `:debug`, `:spawn_opt` - as of `GenServer.start_link/3`
-    * `:hibernate_after` - how long the connection is idle before it gives its memory back, in milliseconds, or
-      `:infinity`; 1000. See `:erlang.hibernate/3`
+    * `:accept` - `:kernel` (the default): the kernel refuses messages that other programs send to this port (`connect(2)`), and
+      the connection drops those that they send to its groups. `:any` accepts them, and answers to requests with `:to`
+    * `:trace` - shows the messages of the connection, see `trace/2`; default `false`
+    * `:name`, `:timeout`, `:debug`, `:spawn_opt` - as in `GenServer.start_link/3`
+    * `:hibernate_after` - how long the connection is idle before it hibernates and releases memory, in milliseconds, or
+      `:infinity`; default 1000. See `:erlang.hibernate/3`
 
-  and these of `netlink(7)`, each `true` or `false`:
+  These options of `netlink(7)` are `true` or `false`:
 
-    * `:packet_info` - tell the group of an event; `true`
-    * `:ext_ack` - the kernel's words on errors; `true`
-    * `:cap_ack` - errors without the request; `true`
-    * `:strict_check` - have requests for dumps checked; `false`
-    * `:listen_all_nsid` - events of all namespaces that have an id in this one; `false`
-    * `:no_enobufs` - do not tell overruns; `false`
-    * `:broadcast_error` - what this connection broadcasts fails if one receiver has no room; `false`
+    * `:packet_info` - adds the group to the origin of an event; default `true`
+    * `:ext_ack` - adds the kernel's own message to errors; default `true`
+    * `:cap_ack` - leaves the request out of errors; default `true`
+    * `:strict_check` - makes the kernel check requests for dumps; default `false`
+    * `:listen_all_nsid` - receives events of all namespaces that have an id in this one; default `false`
+    * `:no_enobufs` - does not report overruns; default `false`
+    * `:broadcast_error` - makes a broadcast of this connection fail if one receiver has no room; default `false`
 
   ## Errors
 
-  A `LinxNative.Error` whose `stage` is the step that failed: one of `Linx.Netlink.Socket.Native.open_in_netns/2`, for
-  example `:open` with the reason `:enoent`, or `:bind`, or an option, for example `{:group, 99}` with `:einval`. A name that is
-  taken is `{:error, {:already_started, pid}}`. A wrong argument raises `ArgumentError`.
+  A `LinxNative.Error` whose `stage` is the step that failed: a stage of `Linx.Netlink.Socket.Native.open_in_netns/2`, for
+  example `:open` with the reason `:enoent`; or `:bind`; or an option, for example `{:group, 99}` with `:einval`. If the name is
+  taken, it returns `{:error, {:already_started, pid}}`. A wrong argument raises `ArgumentError`.
   """
   @spec start_link(atom | integer, keyword) :: GenServer.on_start() | {:error, Error.t()}
   def start_link(protocol, options \\ []), do: start_link(protocol, options, & &1)
 
   @doc false
-  # `change` gets the checked options, and returns those that the connection starts with.
+  # `change` maps the checked options to those that the connection starts with.
   def start_link(protocol, options, change) do
     Loaded.ensure!()
 
@@ -162,10 +163,11 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Closes a connection: the descriptor, then the process, when what the kernel is doing for it is done.
+  Closes a connection: first the descriptor, then the process. It waits until a system call that is running for the connection
+  returns.
 
-  Whoever waits in `request/3` or `recv/2` gets an error with the reason `:closed`. Closing one that is closed is `:ok`. A
-  name that nobody has exits, as it does in every function here and in `GenServer.call/3`.
+  Callers that wait in `request/3` or `recv/2` get an error with the reason `:closed`. If the connection is closed already,
+  `close/1` returns `:ok`. If no process has the given name, the call exits, as every function here and `GenServer.call/3` do.
   """
   @spec close(t) :: :ok
   def close(conn) do
@@ -176,22 +178,23 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Sends a request and returns its answer: the messages up to the acknowledgement or the end of the dump, without those.
+  Sends a request and returns the messages of its answer, without the acknowledgement or the end of the dump.
 
   `message` gets its sequence number and port id here, and the flags `NLM_F_REQUEST` and `NLM_F_ACK`. With `NLM_F_ECHO` the
-  kernel's notice of the change is part of the answer, and then no event.
+  kernel's notification of the change is part of the answer, and not an event.
 
   ## Options
 
-    * `:timeout` - in milliseconds, or `:infinity`; 5000. It counts from the call, waiting for other dumps and further
-      attempts included.
-    * `:retry` - how many more attempts to make if a dump is interrupted (`:dump_interrupted`), because what it lists
-      changed meanwhile; 0
-    * `:ack` - `false` asks for no acknowledgement: the first message that is not part of several ends the answer. For
-      protocols that do not acknowledge. `true`
-    * `:to` - the port it goes to; 0, the kernel. Another one takes the option `accept: :any` of the connection.
+    * `:timeout` - in milliseconds, or `:infinity`; default 5000. It starts with the call and includes waiting for other dumps
+      and further attempts.
+    * `:retry` - how many more attempts to make if a dump is interrupted (`:dump_interrupted`), because its content changed
+      meanwhile; default 0
+    * `:ack` - `false` asks for no acknowledgement: the first message without the flag `NLM_F_MULTI` ends the answer. This is
+      for protocols that do not acknowledge. Default `true`
+    * `:to` - the port that the request goes to; default 0, the kernel. Another port needs the option `accept: :any` of the
+      connection.
 
-  A request that was given up may have been done all the same.
+  The kernel may have carried out a request that timed out.
   """
   @spec request(t, Message.t(), keyword) :: {:ok, [Message.t()]} | {:error, Error.t()}
   def request(conn, %Message{flags: flags} = message, options \\ []) when is_integer(flags) do
@@ -212,7 +215,12 @@ defmodule LinxNative.Conn do
   defp request(conn, message, request, deadline, retry) do
     id = make_ref()
 
-    case Call.call_until(conn, Call.speak(message, {:request, id, request}), id, left(deadline)) do
+    case Call.call_until(
+           conn,
+           Call.with_protocol(message, {:request, id, request}),
+           id,
+           left(deadline)
+         ) do
       {:error, %Error{reason: :dump_interrupted}} when retry > 0 ->
         request(conn, message, request, deadline, retry - 1)
 
@@ -221,7 +229,7 @@ defmodule LinxNative.Conn do
     end
   end
 
-  # By the clock of the caller, for several attempts.
+  # All attempts share one deadline, by the clock of the caller.
   defp deadline(:infinity), do: :infinity
   defp deadline(timeout), do: System.monotonic_time(:millisecond) + timeout
 
@@ -229,7 +237,7 @@ defmodule LinxNative.Conn do
   defp left(deadline), do: max(deadline - System.monotonic_time(:millisecond), 0)
 
   @doc """
-  Returns the answer to a request as `request/3` does, or raises its error.
+  Sends a request as `request/3` does and returns the messages of its answer, or raises the error.
   """
   @spec request!(t, Message.t(), keyword) :: [Message.t()]
   def request!(conn, message, options \\ []), do: conn |> request(message, options) |> value!()
@@ -241,18 +249,18 @@ defmodule LinxNative.Conn do
       request = LinxNative.Rtnetlink.message(:getroute, flags: [:dump])
       count = conn |> LinxNative.Conn.stream(request) |> Enum.count()
 
-  The kernel makes the next part of a dump, some 32 KiB, when the one before was received. So a stream takes as much memory
-  for a million routes as for a hundred. It may be left at any point, and begins anew each time it is enumerated.
+  The kernel makes the next part of a dump, about 32 KiB, when the previous part was received. So a stream needs as much memory
+  for a million routes as for a hundred. The consumer may stop at any point. Each enumeration starts a new dump.
 
   Each enumeration has a socket of its own, in the network namespace of the connection, without its filter and its groups.
-  So a slow consumer holds up nobody. The socket is closed when the enumeration ends, however it does, when its process
-  ends, and when the connection does. To open it takes what it took to open the connection, and `CAP_NET_ADMIN` unless
+  So a slow consumer delays nobody. The socket is closed when the enumeration ends for any reason, when its process ends, and
+  when the connection ends. Opening it needs the same capabilities as opening the connection, and `CAP_NET_ADMIN` unless
   `:netns` is `:host`.
 
-  What goes wrong raises a `LinxNative.Error`, after the messages that came before: for example `:dump_interrupted`, when
-  what is listed changed meanwhile, or `:closed`.
+  A failure raises a `LinxNative.Error` after the messages that came before it, for example `:dump_interrupted` if the content
+  changed meanwhile, or `:closed`.
 
-  Options: `:timeout` - that of each part, in milliseconds, or `:infinity`; 5000.
+  Options: `:timeout` - for each part, in milliseconds, or `:infinity`; default 5000.
 
   A `message` without the flag `:dump` raises `ArgumentError`.
   """
@@ -262,20 +270,21 @@ defmodule LinxNative.Conn do
 
     unless is_integer(flags) and dump?(flags) do
       raise ArgumentError,
-            "a stream is of a dump: the message needs the flag :dump, see LinxNative.Message.flags/1"
+            "a stream reads a dump, so the message needs the flag :dump, see LinxNative.Message.flags/1"
     end
 
     Streaming.stream(conn, %{message | flags: flags ||| @request_and_ack}, options[:timeout])
   end
 
   @doc """
-  Sends one message as it is, and does not wait for an answer; that goes to the subscriber, or to `recv/2`.
+  Sends one message as it is, and returns it without waiting for an answer. The answer goes to the subscriber, or to a caller of
+  `recv/2`.
 
-  A sequence number or port id of 0 is filled in, and nothing else: without the flag `NLM_F_REQUEST` the kernel ignores
-  it. While another dump of this connection is running, its answer to one is EBUSY; `request/3` waits for that. Returns
-  the message that was sent.
+  Only a sequence number or port id of 0 is filled in. The flags are not changed; the kernel ignores a message without
+  `NLM_F_REQUEST`. If the message asks for a dump while another dump of this connection is running, the kernel answers EBUSY;
+  `request/3` waits instead.
 
-  Options: `:to` and `:timeout`, as of `request/3`. Errors: the reason `:timeout`, `:closed`, or the name of the errno of
+  Options: `:to` and `:timeout`, as for `request/3`. Errors: the reason `:timeout`, `:closed`, or the name of the errno of
   `sendto(2)`.
   """
   @spec send(t, Message.t(), keyword) :: {:ok, Message.t()} | {:error, Error.t()}
@@ -284,7 +293,7 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Sends several messages, at least one, in one datagram, as `send/3` does one.
+  Sends several messages, at least one, in one datagram. Each is handled as by `send/3`.
   """
   @spec send_many(t, nonempty_list(Message.t()), keyword) ::
           {:ok, [Message.t()]} | {:error, Error.t()}
@@ -295,7 +304,7 @@ defmodule LinxNative.Conn do
     send = {:send, id, bytes, options[:to]}
 
     with {:ok, addresses} <-
-           Call.call_until(conn, Call.speak(hd(messages), send), id, options[:timeout]) do
+           Call.call_until(conn, Call.with_protocol(hd(messages), send), id, options[:timeout]) do
       {:ok,
        for {message, {number, port_id}} <- Enum.zip(messages, addresses) do
          %{message | sequence: number, port_id: port_id}
@@ -304,13 +313,13 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Returns the message that was sent as `send/3` does, or raises its error.
+  Sends a message as `send/3` does and returns it, or raises the error.
   """
   @spec send!(t, Message.t(), keyword) :: Message.t()
   def send!(conn, message, options \\ []), do: conn |> send(message, options) |> value!()
 
   @doc """
-  Returns the messages that were sent as `send_many/3` does, or raises its error.
+  Sends messages as `send_many/3` does and returns them, or raises the error.
   """
   @spec send_many!(t, nonempty_list(Message.t()), keyword) :: [Message.t()]
   def send_many!(conn, messages, options \\ []) do
@@ -320,17 +329,18 @@ defmodule LinxNative.Conn do
   @doc """
   Receives the next datagram that is not the answer to a `request/3`: events, and answers to `send/3`.
 
-  Several processes may wait, each gets another one, and they come before the subscriber. `timeout` is in milliseconds,
-  or `:infinity`; 0 asks for what is there. What comes when the time is over is not lost: the next one gets it.
+  Several processes may wait. Each gets a different datagram, and they come before the subscriber. `timeout` is in milliseconds,
+  or `:infinity`; 0 returns only a datagram that is already there. A datagram that arrives when the timeout is over is not lost:
+  the next caller gets it.
 
-  Errors: the reason `:timeout`, `:closed`, or what went wrong with a datagram: `:overrun`, `:truncated`, `:malformed`.
-  The connection goes on after these.
+  Errors: the reason `:timeout`, `:closed`, or the failure of a datagram: `:overrun`, `:truncated`, `:malformed`. The connection
+  goes on after a failure of a datagram.
   """
   @spec recv(t, timeout) :: {:ok, [Message.t()], origin} | {:error, Error.t()}
   def recv(conn, timeout \\ :infinity), do: Call.recv(conn, Options.timeout!(timeout))
 
   @doc """
-  Returns the next datagram and its origin as `recv/2` does, or raises its error.
+  Receives the next datagram as `recv/2` does and returns it with its origin, or raises the error.
   """
   @spec recv!(t, timeout) :: {[Message.t()], origin}
   def recv!(conn, timeout \\ :infinity) do
@@ -340,14 +350,14 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Makes the calling process the subscriber, and says how much it wants.
+  Makes the calling process the subscriber, and sets how many datagrams it gets.
 
-    * `true` - everything, as it comes
+    * `true` - every datagram, as it comes
     * `:once` - the next datagram
-    * a number, 1 to 32767 - so many datagrams, then `{:netlink_passive, conn}`
-    * `false` - nothing
+    * a number, 1 to 32767 - that many datagrams, then `{:netlink_passive, conn}`
+    * `false` - none
 
-  When the subscriber ends, there is none.
+  When the subscriber ends, the connection has no subscriber.
   """
   @spec active(t, boolean | :once | 1..32_767, timeout) :: :ok | {:error, Error.t()}
   def active(conn, active, timeout \\ 5000) do
@@ -356,11 +366,11 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Shows what goes over a connection, from now on.
+  Starts or stops showing the messages of a connection.
 
-    * `true` - prints it to standard error
-    * a pid - sends it there, as `{:netlink_trace, conn, trace}`
-    * `false` - stops that
+    * `true` - prints them to standard error
+    * a pid - sends them to that process, as `{:netlink_trace, conn, trace}`
+    * `false` - stops it
 
   See `LinxNative.Conn.Trace`.
   """
@@ -374,7 +384,7 @@ defmodule LinxNative.Conn do
   Joins a multicast group: `NETLINK_ADD_MEMBERSHIP`.
 
   `group` is its number, or on a connection to `:route` its name, for example `:link` (`RTNLGRP_LINK`); see
-  `LinxNative.Rtnetlink`. The groups of generic netlink are joined by `LinxNative.Genetlink.join_group/3`.
+  `LinxNative.Rtnetlink`. For the groups of generic netlink use `LinxNative.Genetlink.join_group/3`.
 
   Errors: `:einval` (the protocol has no such group), `:eperm`.
   """
@@ -385,7 +395,7 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`. Events that are on their way still come.
+  Leaves a multicast group: `NETLINK_DROP_MEMBERSHIP`. Events that are queued already still come.
   """
   @spec leave_group(t, pos_integer | Rtnetlink.group(), timeout) :: :ok | {:error, Error.t()}
   def leave_group(conn, group, timeout \\ 5000) do
@@ -393,7 +403,7 @@ defmodule LinxNative.Conn do
          do: native(conn, {:group, group}, :leave, [group], timeout)
   end
 
-  # What a name stands for depends on the protocol, which the connection knows.
+  # The meaning of a name depends on the protocol, which the connection knows.
   defp group(conn, name, timeout) when is_atom(name) do
     with {:ok, protocol} <- call(conn, :protocol, timeout),
          do: {:ok, Options.group!(name, protocol)}
@@ -402,10 +412,10 @@ defmodule LinxNative.Conn do
   defp group(_conn, number, _timeout), do: {:ok, Options.group!(number, nil)}
 
   @doc """
-  Sets an option of the socket: one of those of `start_link/2` that are on or off, or the size of `:read_buffer` or
-  `:write_buffer` in bytes.
+  Sets an option of the socket: one of the boolean options of `start_link/2`, or the size of `:read_buffer` or `:write_buffer`
+  in bytes.
 
-  Errors: the name of the errno of `setsockopt(2)`, as `:eperm` or `:enoprotoopt`.
+  Errors: the name of the errno of `setsockopt(2)`, for example `:eperm` or `:enoprotoopt`.
   """
   @spec set_option(t, flag, boolean, timeout) :: :ok | {:error, Error.t()}
   @spec set_option(t, :read_buffer | :write_buffer, pos_integer, timeout) ::
@@ -417,7 +427,7 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Reads an option of the socket. The size of a buffer is twice what was set.
+  Returns the value of an option of the socket. The size of a buffer is twice the value that was set.
   """
   @spec get_option(t, flag | :read_buffer | :write_buffer, timeout) ::
           {:ok, boolean | non_neg_integer} | {:error, Error.t()}
@@ -427,13 +437,13 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Attaches a classic BPF program, in place of the one there may be: what it returns 0 for is not received, answers
-  included. `SO_ATTACH_FILTER`.
+  Attaches a classic BPF program and replaces the previous one: `SO_ATTACH_FILTER`. A datagram for which it returns 0 is
+  dropped, also if it is an answer.
 
-  The kernel stays in the middle of a dump whose parts are not received, and refuses others meanwhile (`:ebusy`).
+  If the program drops parts of a dump, the kernel does not finish that dump, and refuses others meanwhile (`:ebusy`).
 
-  `program` is a list of instructions. It is checked before the kernel gets it: an error with the reason `:filter`, see
-  `LinxNative.Conn.Filter.assemble/1`.
+  `program` is a list of instructions. It is checked before the kernel gets it. A wrong program is an error with the reason
+  `:filter`, see `LinxNative.Conn.Filter.assemble/1`.
   """
   @spec attach_filter(t, [Filter.instruction()], timeout) :: :ok | {:error, Error.t()}
   def attach_filter(conn, program, timeout \\ 5000) do
@@ -444,7 +454,7 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  Takes the program away: `SO_DETACH_FILTER`. An error with the reason `:enoent` if there is none.
+  Removes the program: `SO_DETACH_FILTER`. Returns an error with the reason `:enoent` if there is none.
   """
   @spec detach_filter(t, timeout) :: :ok | {:error, Error.t()}
   def detach_filter(conn, timeout \\ 5000) do
@@ -452,10 +462,10 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  The number of the socket's descriptor, for what this module does not have: `setsockopt(2)` in native code of one's own,
-  `:socket.open/1`, which duplicates it.
+  Returns the number of the socket's descriptor, for uses that this module does not cover: for example `setsockopt(2)` in native
+  code of your own, or `:socket.open/1`, which duplicates it.
 
-  It stays the connection's: not to be closed, not to be received from, and not valid any longer than the connection.
+  The descriptor stays the connection's. Do not close it, do not receive from it, and do not use it after the connection ended.
   """
   @spec descriptor(t, timeout) :: {:ok, non_neg_integer} | {:error, Error.t()}
   def descriptor(conn, timeout \\ 5000) do
@@ -463,28 +473,28 @@ defmodule LinxNative.Conn do
   end
 
   @doc """
-  The identity of its network namespace, see `LinxNative.netns_id/1`.
+  Returns the identity of the connection's network namespace, see `LinxNative.netns_id/1`.
   """
   @spec netns(t, timeout) :: {:ok, LinxNative.ns_id()} | {:error, Error.t()}
   def netns(conn, timeout \\ 5000), do: native(conn, :netns, :netns, [], timeout)
 
   @doc """
-  What is known of a connection:
+  Returns the state of a connection as a map:
 
     * `port_id` - its port id
-    * `groups` - the multicast groups it is in
-    * `netns` - its network namespace, see `LinxNative.netns_id/1`; `nil` without `CAP_NET_ADMIN` in there
-    * `read_buffer`, `write_buffer` - sizes in bytes, as the kernel counts
-    * `drops` - how many datagrams the kernel has thrown away
-    * `pending` - how many requests are not answered yet
-    * `counters` - `requests` made, messages `sent`, `datagrams` and `bytes` received, `events` handed on or kept,
+    * `groups` - the multicast groups that it has joined
+    * `netns` - its network namespace, see `LinxNative.netns_id/1`; `nil` without `CAP_NET_ADMIN` in that namespace
+    * `read_buffer`, `write_buffer` - sizes in bytes, as the kernel counts them
+    * `drops` - how many datagrams the kernel has dropped
+    * `pending` - how many requests are pending
+    * `counters` - `requests` made, messages `sent`, `datagrams` and `bytes` received, `events` delivered or kept,
       `late` answers, `foreign` datagrams (of other programs, not accepted), `overruns`, `truncated`, `malformed`
   """
   @spec info(t, timeout) :: {:ok, map} | {:error, Error.t()}
   def info(conn, timeout \\ 5000), do: call(conn, :info, timeout)
 
   @doc """
-  Returns what is known of a connection as `info/1` does, or raises its error.
+  Returns the state of a connection as `info/1` does, or raises the error.
   """
   @spec info!(t, timeout) :: map
   def info!(conn, timeout \\ 5000), do: conn |> info(timeout) |> value!()
@@ -498,7 +508,7 @@ defmodule LinxNative.Conn do
 
   defp call(conn, request, timeout), do: Call.call(conn, request, Options.timeout!(timeout))
 
-  # In some protocols one of the bits is enough. But with NLM_F_CREATE they are NLM_F_EXCL and NLM_F_REPLACE.
+  # In some protocols one of the bits asks for a dump. But with NLM_F_CREATE these bits are NLM_F_EXCL and NLM_F_REPLACE.
   defp dump?(flags) do
     bits = flags &&& @dump
     bits == @dump or (bits != 0 and (flags &&& @create) == 0)

@@ -1,12 +1,12 @@
 defmodule LinxNative.Errno do
   @moduledoc """
-  Names of the error numbers of Linux.
+  Maps error numbers of Linux to their names, and back.
   """
 
   alias LinxNative.Names
 
-  # In the order of their numbers from 1 on, of asm-generic/errno.h, which x86, ARM and RISC-V use. Linux has none for 41
-  # and 58.
+  # In the order of their numbers from 1 on, as in asm-generic/errno.h, which x86, ARM and RISC-V use. Linux has no names for
+  # 41 and 58.
   @names ~w(
     eperm enoent esrch eintr eio enxio e2big enoexec ebadf echild eagain enomem eacces efault enotblk ebusy eexist
     exdev enodev enotdir eisdir einval enfile emfile enotty etxtbsy efbig enospc espipe erofs emlink epipe edom
@@ -21,7 +21,7 @@ defmodule LinxNative.Errno do
     enotrecoverable erfkill ehwpoison
   )a
 
-  @typedoc "A name, as `:enoent`, or the number where Linux has no name for it."
+  @typedoc "A name, for example `:enoent`, or the number if Linux has no name for it."
   @type t :: atom | pos_integer
 
   @doc """
@@ -35,7 +35,7 @@ defmodule LinxNative.Errno do
     def name(unquote(number)), do: unquote(name)
   end
 
-  # Of linux/errno.h, for the kernel's own use; netlink answers it all the same.
+  # ENOTSUPP of linux/errno.h is meant for the kernel's own use, but netlink returns it.
   def name(524), do: :enotsupp
   def name(number), do: number
 

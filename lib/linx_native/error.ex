@@ -1,9 +1,9 @@
 defmodule LinxNative.Error do
   @moduledoc """
-  An error of `LinxNative.Conn` and of what belongs to it: every `{:error, _}` carries one, and so does every function
-  whose name ends in `!` and every stream that raises.
+  The exception in every `{:error, _}` of `LinxNative.Conn` and the modules around it. Functions whose name ends in `!` raise it,
+  and so do streams.
 
-  Match on `reason`, which is an atom. `Exception.message/1` says what happened and what can be done.
+  Match on `reason`, which is an atom. `Exception.message/1` says what happened and what to do.
 
       case Conn.request(conn, request) do
         {:ok, messages} -> messages
@@ -11,16 +11,16 @@ defmodule LinxNative.Error do
         {:error, error} -> raise error
       end
 
-  The other fields tell more, where there is more to tell:
+  The other fields tell more, if there is more to tell:
 
     * `stage` - the step that failed, see `t:stage/0`
-    * `errno` - the error number, if the kernel gave one; `reason` is its name then
-    * `text` - the kernel's own words (`NLMSGERR_ATTR_MSG`, with the option `:ext_ack`)
-    * `offset` - an offset in bytes. From the start of the request: the attribute that is wrong (`NLMSGERR_ATTR_OFFS`).
-      With `:malformed`, from the start of the bytes: what is wrong
+    * `errno` - the error number, if the kernel returned one; `reason` is then its name
+    * `text` - the kernel's own message (`NLMSGERR_ATTR_MSG`, with the option `:ext_ack`)
+    * `offset` - an offset in bytes: of the wrong attribute in the request (`NLMSGERR_ATTR_OFFS`), or, with `:malformed`, of the
+      wrong bytes in the input
     * `missing` - the type of an attribute that the request lacks (`NLMSGERR_ATTR_MISS_TYPE`, since Linux 6.0)
     * `detail` - depends on the reason, see `t:reason/0`
-    * `messages` - with `:dump_interrupted`, the messages that had come
+    * `messages` - with `:dump_interrupted`, the messages that had arrived
   """
 
   alias LinxNative.{Errno, Message, Names}
@@ -39,22 +39,22 @@ defmodule LinxNative.Error do
         }
 
   @typedoc """
-  What went wrong.
+  The reason of the error.
 
-    * `:timeout` - there was no answer in time
-    * `:closed` - the connection is closed, or was closed meanwhile
+    * `:timeout` - no answer came in time
+    * `:closed` - the connection is closed, or was closed during the call
     * `:overrun` - answers or events were lost, perhaps this one (ENOBUFS)
-    * `:dump_interrupted` - what was listed changed meanwhile, so the list may be wrong (`NLM_F_DUMP_INTR`)
-    * `:truncated` - a datagram of `detail` bytes does not fit into the option `:datagram`
-    * `:malformed` - the bytes are not what they should be: `detail` is a `t:LinxNative.Message.reason/0`, a
-      `t:LinxNative.Attributes.reason/0`, or `:no_outcome` (the last message of an answer does not say how it ended)
-    * `:not_accepted` - a request to another port than the kernel's takes `accept: :any`
+    * `:dump_interrupted` - the content of the dump changed during the dump, so it may be wrong (`NLM_F_DUMP_INTR`)
+    * `:truncated` - a datagram of `detail` bytes is longer than the option `:datagram` allows
+    * `:malformed` - the bytes are malformed: `detail` is a `t:LinxNative.Message.reason/0`, a
+      `t:LinxNative.Attributes.reason/0`, or `:no_outcome` (the last message of an answer does not contain its outcome)
+    * `:not_accepted` - a request to another port than the kernel's needs `accept: :any`
     * `:filter` - the kernel would refuse the filter: `detail` is a `t:LinxNative.Conn.Filter.refusal/0`
-    * `:protocol` - the message is one of another protocol than the connection: `detail` has both
-    * `:unknown_family`, `:unknown_group` - generic netlink has no such family here, or the family no such multicast group:
+    * `:protocol` - the message belongs to another protocol than the connection: `detail` has both
+    * `:unknown_family`, `:unknown_group` - generic netlink has no such family here, or the family has no such multicast group:
       `detail` is `{name, known}` or `{family, name, known}`
-    * `:unknown_type` - the messages of the type `detail` have no names in `LinxNative.Rtnetlink`
-    * `:sequence`, `:port_id` - the reply is to another request, or for another socket
+    * `:unknown_type` - `LinxNative.Rtnetlink` has no names for messages of the type `detail`
+    * `:sequence`, `:port_id` - the reply belongs to another request, or to another socket
     * another atom - the name of an errno, for example `:eperm`, or the number if Linux has no name for it
   """
   @type reason ::
@@ -77,12 +77,12 @@ defmodule LinxNative.Error do
   @typedoc """
   The step that failed.
 
-    * `:thread`, `:open`, `:setns`, `:socket` - those of `Linx.Netlink.Socket.Native.open_in_netns/2`
+    * `:thread`, `:open`, `:setns`, `:socket` - the stages of `Linx.Netlink.Socket.Native.open_in_netns/2`
     * `:bind` - `bind(2)`
     * `:send`, `:receive` - `sendto(2)`, `recvmsg(2)`
     * `:request` - the kernel refused the request
-    * `{:group, group}` - to join or leave a multicast group
-    * another atom - an option of the socket, for example `:read_buffer`
+    * `{:group, group}` - joins or leaves a multicast group
+    * another atom - sets or reads an option of the socket, for example `:read_buffer`
     * `nil` - no system call failed
   """
   @type stage :: atom | {:group, pos_integer}
@@ -117,7 +117,7 @@ defmodule LinxNative.Error do
   end
 
   defp describe(%{reason: :timeout}) do
-    "no answer in time; a request that was sent may have been carried out all the same"
+    "no answer in time; the kernel may have carried out a request that was sent"
   end
 
   defp describe(%{reason: :closed}), do: "the connection is closed"
@@ -128,8 +128,8 @@ defmodule LinxNative.Error do
   end
 
   defp describe(%{reason: :dump_interrupted} = error) do
-    "the list changed while it was read, so it may be wrong: ask again, for example with the option :retry " <>
-      "(the field :messages has the #{length(error.messages)} messages that had come)"
+    "the content changed during the dump, so it may be wrong: ask again, for example with the option :retry " <>
+      "(the field :messages has the #{length(error.messages)} messages that had arrived)"
   end
 
   defp describe(%{reason: :truncated, detail: length}) do
@@ -141,7 +141,7 @@ defmodule LinxNative.Error do
   end
 
   defp describe(%{reason: :not_accepted}) do
-    "a request to another port than the kernel's takes a connection with the option accept: :any"
+    "a request to another port than the kernel's needs a connection with the option accept: :any"
   end
 
   defp describe(%{reason: :filter, detail: reason}) do
@@ -154,7 +154,7 @@ defmodule LinxNative.Error do
 
   defp describe(%{reason: :unknown_family, detail: {name, known}}) do
     Names.unknown("no family of generic netlink", name, known) <>
-      " (a family may need a module of the kernel, and some are only in the initial network namespace)"
+      " (a family may need a kernel module, and some families exist only in the initial network namespace)"
   end
 
   defp describe(%{reason: :unknown_group, detail: {family, name, known}}) do
@@ -162,7 +162,7 @@ defmodule LinxNative.Error do
   end
 
   defp describe(%{reason: :unknown_type, detail: type}) do
-    "messages of the type #{inspect(type)} have no names for their header and attributes here"
+    "LinxNative.Rtnetlink has no names for the header and attributes of messages of the type #{inspect(type)}"
   end
 
   defp describe(%{reason: :sequence}),
@@ -176,9 +176,10 @@ defmodule LinxNative.Error do
   defp malformation(:truncated), do: "the length field reaches beyond the end"
 
   defp malformation({:bad_value, type}),
-    do: "attribute #{inspect(type)} does not hold what the schema says"
+    do: "the value of attribute #{inspect(type)} does not match the schema"
 
-  defp malformation(:no_outcome), do: "the last message of the answer does not say how it ended"
+  defp malformation(:no_outcome),
+    do: "the last message of the answer does not contain its outcome"
 
   defp failed(:thread), do: "cannot make a thread"
   defp failed(:open), do: "cannot open the network namespace"
@@ -200,21 +201,23 @@ defmodule LinxNative.Error do
 
   defp words(%{errno: errno}), do: "errno #{errno}"
 
-  # What the errno alone does not tell.
-  defp hint(:open, :enoent), do: "there is no such file, or the process is gone"
-  defp hint(:open, :eacces), do: "it takes the right to look at that process, CAP_SYS_PTRACE"
-  defp hint(:setns, :einval), do: "the file is not that of a network namespace"
-  defp hint(:setns, :eperm), do: "it takes CAP_SYS_ADMIN"
+  # Adds to a message what the errno alone does not tell.
+  defp hint(:open, :enoent), do: "the file does not exist, or the process has ended"
+  defp hint(:open, :eacces), do: "access to that process needs CAP_SYS_PTRACE"
+  defp hint(:setns, :einval), do: "the file does not belong to a network namespace"
+  defp hint(:setns, :eperm), do: "CAP_SYS_ADMIN is needed"
   defp hint(:socket, :eprotonosupport), do: "the kernel does not have the protocol"
   defp hint(:send, :econnrefused), do: "no socket has that port"
   defp hint(:send, :eagain), do: "the buffer of the receiver is full"
   defp hint({:group, _}, :einval), do: "the protocol has no such group"
-  defp hint({:group, _}, :eperm), do: "it takes CAP_NET_ADMIN in the namespace of the connection"
+
+  defp hint({:group, _}, :eperm),
+    do: "CAP_NET_ADMIN is needed in the namespace of the connection"
 
   defp hint(:request, :eperm),
-    do: "most changes take CAP_NET_ADMIN in the namespace of the connection"
+    do: "most changes need CAP_NET_ADMIN in the namespace of the connection"
 
   defp hint(:request, :ebusy), do: "the socket may be in the middle of a dump"
-  defp hint(:listen_all_nsid, :eperm), do: "it takes CAP_NET_BROADCAST"
+  defp hint(:listen_all_nsid, :eperm), do: "CAP_NET_BROADCAST is needed"
   defp hint(_stage, _reason), do: nil
 end

@@ -1,7 +1,7 @@
 defmodule LinxNative.Genetlink do
   @moduledoc """
-  Generic netlink: the families of messages that have names instead of protocol numbers, for example `ethtool`, `wireguard`
-  and `nl80211`; see `linux/genetlink.h`.
+  Messages of generic netlink, whose families have names instead of protocol numbers, for example `ethtool`, `wireguard` and
+  `nl80211`; see `linux/genetlink.h`.
 
       alias LinxNative.{Conn, Genetlink}
 
@@ -18,8 +18,8 @@ defmodule LinxNative.Genetlink do
       # Whether the link is up: no
       0 = attributes[:link]
 
-  Commands and attributes are those of the family: its header in `/usr/include/linux` has their numbers, the kernel's
-  `Documentation/netlink/specs` their kinds. A `t:LinxNative.Attributes.schema/0` gives them names.
+  Commands and attributes are defined by the family. Its header in `/usr/include/linux` has their numbers, and the kernel's
+  `Documentation/netlink/specs` has their kinds. A `t:LinxNative.Attributes.schema/0` gives them names.
 
   ## Events
 
@@ -27,13 +27,13 @@ defmodule LinxNative.Genetlink do
 
       :ok = Genetlink.join_group(conn, ethtool, "monitor")
       {:ok, [event], _origin} = Conn.recv(conn, 5000)
-      # The events of ethtool have this one in common.
+      # All events of ethtool have this attribute.
       schema = Map.take(schema, [:header])
       {:ok, %{command: command, attributes: attributes}} = Genetlink.decode(event, schema)
 
   ## WireGuard
 
-  A schema for the devices of the family `wireguard`, by `linux/wireguard.h`:
+  This is a schema for the devices of the family `wireguard`, from `linux/wireguard.h`:
 
       schema = %{
         ifindex: {1, :u32},
@@ -69,8 +69,8 @@ defmodule LinxNative.Genetlink do
              }}}}
       }
 
-  With it `Genetlink.message(wireguard, 0, flags: [:dump], attributes: [ifname: "wg0"], schema: schema)` asks for a device
-  (`WG_CMD_GET_DEVICE`), and the command 1 sets one up (`WG_CMD_SET_DEVICE`).
+  With this schema, `Genetlink.message(wireguard, 0, flags: [:dump], attributes: [ifname: "wg0"], schema: schema)` asks for a
+  device (`WG_CMD_GET_DEVICE`), and the command 1 sets up a device (`WG_CMD_SET_DEVICE`).
   """
 
   alias LinxNative.{Attributes, Conn, Error, Message}
@@ -81,7 +81,7 @@ defmodule LinxNative.Genetlink do
   @nlctrl_version 2
   @getfamily 3
 
-  # GENL_NAMSIZ, with the NUL at the end.
+  # GENL_NAMSIZ without the NUL at the end.
   @max_name 15
 
   @header 4
@@ -101,7 +101,7 @@ defmodule LinxNative.Genetlink do
             mcast_groups: {7, {:list, {:nested, %{name: {1, :string}, id: {2, :u32}}}}}
           })
 
-  @typedoc "What `decode/3` returns."
+  @typedoc "A decoded message, as `decode/3` returns it."
   @type decoded :: %{
           command: 0..255,
           version: 0..255,
@@ -112,13 +112,12 @@ defmodule LinxNative.Genetlink do
   @doc """
   Returns a family by its name.
 
-  The kernel loads the module of a family that is asked for, where there is one and it may. Some families exist only in the
-  network namespace that the machine started with.
+  If necessary, the kernel loads the module of the family, if there is one and it may be loaded. Some families exist only in the
+  initial network namespace.
 
-  Options: those of `LinxNative.Conn.request/3`.
+  Options: the options of `LinxNative.Conn.request/3`.
 
-  Errors: those of `LinxNative.Conn.request/3`, and the reason `:unknown_family`, whose message lists the families there
-  are.
+  Errors: the errors of `LinxNative.Conn.request/3`, and the reason `:unknown_family`, whose message lists the known families.
   """
   @spec family(Conn.t(), String.t(), keyword) :: {:ok, Family.t()} | {:error, Error.t()}
   def family(conn, name, options \\ []) when is_binary(name) do
@@ -129,7 +128,7 @@ defmodule LinxNative.Genetlink do
     end
   end
 
-  # A longer name cannot exist, and the kernel has another error for it.
+  # A longer name cannot exist, and the kernel would return another error for it.
   defp ask(_conn, name, _options) when byte_size(name) > @max_name do
     {:error, Error.from_errno(:request, 2)}
   end
@@ -146,9 +145,9 @@ defmodule LinxNative.Genetlink do
   end
 
   @doc """
-  Returns all families that the kernel has in the namespace of the connection. It does not load modules for that.
+  Returns all families that the kernel has in the namespace of the connection. The kernel loads no modules for this.
 
-  Options and errors: those of `LinxNative.Conn.request/3`.
+  Options and errors: as for `LinxNative.Conn.request/3`.
   """
   @spec families(Conn.t(), keyword) :: {:ok, [Family.t()]} | {:error, Error.t()}
   def families(conn, options \\ []) do
@@ -182,22 +181,22 @@ defmodule LinxNative.Genetlink do
   end
 
   @doc false
-  # The schema of the messages of nlctrl; those of other families are not known here.
+  # Returns the schema of a message of nlctrl; an empty one for other families, which are not known here.
   @spec schema(Message.t()) :: Attributes.schema()
   def schema(%Message{type: @nlctrl}), do: @schema
   def schema(%Message{}), do: %{}
 
   @doc """
-  Joins a multicast group of a family, given by its name or as `family/2` returned it.
+  Joins a multicast group of a family. The family is a name or a result of `family/2`.
 
-  Errors: those of `family/2` and `LinxNative.Conn.join_group/2`, and the reason `:unknown_group`, whose message lists the
-  groups there are.
+  Errors: the errors of `family/2` and `LinxNative.Conn.join_group/2`, and the reason `:unknown_group`, whose message lists the
+  known groups.
   """
   @spec join_group(Conn.t(), Family.t() | String.t(), String.t()) :: :ok | {:error, Error.t()}
   def join_group(conn, family, group), do: with_group(conn, family, group, &Conn.join_group/2)
 
   @doc """
-  Leaves a multicast group of a family, as `join_group/3` joins it.
+  Leaves a multicast group of a family. Arguments and errors are those of `join_group/3`.
   """
   @spec leave_group(Conn.t(), Family.t() | String.t(), String.t()) :: :ok | {:error, Error.t()}
   def leave_group(conn, family, group), do: with_group(conn, family, group, &Conn.leave_group/2)
@@ -218,18 +217,18 @@ defmodule LinxNative.Genetlink do
   end
 
   @doc """
-  Makes a message of a family: a command with attributes.
+  Returns a message of a family: a command with attributes.
 
   ## Options
 
-    * `:flags` - a list of `t:LinxNative.Message.flag/0`, or their number; `[]`. `LinxNative.Conn.request/3` adds
+    * `:flags` - a list of `t:LinxNative.Message.flag/0`, or their number; default `[]`. `LinxNative.Conn.request/3` adds
       `:request` and `:ack`
-    * `:attributes` - as for `LinxNative.Attributes.encode/2`; `[]`
-    * `:schema` - their schema; `%{}`
-    * `:header` - the header of the family as a binary, of `header_size` bytes; zeros
-    * `:version` - 0 to 255; that of the family
+    * `:attributes` - as for `LinxNative.Attributes.encode/2`; default `[]`
+    * `:schema` - the schema of the attributes; default `%{}`
+    * `:header` - the header of the family as a binary of `header_size` bytes; default zeros
+    * `:version` - 0 to 255; default the version of the family
 
-  Raises `ArgumentError` for what is unknown or out of its range.
+  Raises `ArgumentError` if an option is unknown or a value is out of its range.
   """
   @spec message(Family.t(), 0..255, keyword) :: Message.t()
   def message(%Family{} = family, command, options \\ []) do
@@ -265,11 +264,11 @@ defmodule LinxNative.Genetlink do
   end
 
   @doc """
-  Reads a message of a family.
+  Decodes a message of a family.
 
-  A family whose `header_size` is not 0 takes the option `:header_size`, and its header is returned as a binary.
+  If the `header_size` of the family is not 0, give it as the option `:header_size`. The header is returned as a binary.
 
-  Errors: the reason `:malformed`; the `offset` of the error counts from the start of the body.
+  Errors: the reason `:malformed`. The `offset` of the error counts from the start of the body.
   """
   @spec decode(Message.t(), Attributes.schema(), keyword) ::
           {:ok, decoded} | {:error, Error.t()}
@@ -296,7 +295,7 @@ defmodule LinxNative.Genetlink do
   end
 
   @doc """
-  Returns what `decode/3` returns, or raises its error.
+  Decodes a message as `decode/3` does and returns the result, or raises the error.
   """
   @spec decode!(Message.t(), Attributes.schema(), keyword) :: decoded
   def decode!(message, schema \\ %{}, options \\ []) do

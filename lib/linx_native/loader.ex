@@ -1,20 +1,19 @@
 defmodule LinxNative.Loader do
   @moduledoc """
-  Loads the library of a module of native functions, and says what to do when that fails.
+  Loads the library of a module of native functions, and logs a remedy if that fails.
 
       use LinxNative.Loader, "linx_mount"
 
   gives the module an `@on_load` function that loads `linx_mount.so` from this application's `priv`.
 
   A failed attempt is logged once, with the file, the VM's reason and a remedy. The module is then not loaded, and a call to
-  it raises `UndefinedFunctionError`. A release in embedded mode ends instead, as it does for any module that refuses
-  to load.
+  it raises `UndefinedFunctionError`. A release in embedded mode ends instead, as it does if any other module does not load.
   """
 
   @doc false
   defmacro __using__(library) do
     quote do
-      # Elixir would load the module as soon as it is compiled, which is before its library is built.
+      # Without this, Elixir loads the module as soon as it is compiled, when its library is not built yet.
       @compile {:autoload, false}
       @on_load :load_library
 
@@ -29,13 +28,13 @@ defmodule LinxNative.Loader do
   end
 
   @doc """
-  Returns the path of a library, as `:erlang.load_nif/2` wants it: without `.so`.
+  Returns the path of a library without `.so`, as `:erlang.load_nif/2` takes it.
   """
   @spec path(String.t()) :: charlist()
   def path(library), do: priv() |> Path.join(library) |> String.to_charlist()
 
   @doc """
-  Turns what `:erlang.load_nif/2` returned into what an `@on_load` function returns.
+  Returns the result of an `@on_load` function for the result of `:erlang.load_nif/2`, and logs an error.
   """
   @spec report(:ok | {:error, {atom(), charlist()}}, String.t()) :: :ok | :error
   def report(:ok, _library), do: :ok
@@ -45,7 +44,7 @@ defmodule LinxNative.Loader do
     reason = text |> to_string() |> String.trim_trailing(".")
     remedy = remedy(kind, File.exists?(file))
     :logger.error("linx_native: cannot load #{file}: #{reason}. #{remedy}")
-    # Just an atom: anything else the VM would report once more, and cut short.
+    # An atom only: the VM would log any other term a second time, and truncate it.
     :error
   end
 
@@ -59,7 +58,7 @@ defmodule LinxNative.Loader do
   end
 
   defp remedy(_kind, true) do
-    "It was built for another machine, C library or version: build it for where it is to run, with " <>
+    "It was built for another machine, C library or version: build it for this machine with " <>
       "`mix deps.compile linx_native --force` (in the project itself: `mix compile --force`)."
   end
 

@@ -1,14 +1,14 @@
 defmodule LinxNative.Message do
   @moduledoc """
-  A netlink message: `struct nlmsghdr` of `linux/netlink.h` and what follows it; see `netlink(7)`.
+  Netlink messages: `struct nlmsghdr` of `linux/netlink.h` and the body that follows it; see `netlink(7)`.
 
       flags = Message.flags([:request, :dump])
       request = %Message{type: 18, flags: flags, sequence: 1, body: <<0::128>>}
       datagram = Message.encode(request)
       {:ok, [^request]} = Message.decode(datagram)
 
-  The header is in the byte order of the machine. Its length field is no field here: it comes from
-  the body.
+  The header is in the byte order of the machine. The struct has no field for the length, because it
+  follows from the body.
   """
 
   alias LinxNative.{Alignment, Error, Names}
@@ -21,15 +21,15 @@ defmodule LinxNative.Message do
   @typedoc """
   A message.
 
-    * `type` - `nlmsg_type`, 0 to 65535, as `18` for `RTM_GETLINK`; below 16 (`NLMSG_MIN_TYPE`)
-      are those of netlink itself.
+    * `type` - `nlmsg_type`, 0 to 65535, for example `18` for `RTM_GETLINK`. The types below 16
+      (`NLMSG_MIN_TYPE`) belong to netlink itself.
     * `flags` - `nlmsg_flags`, 0 to 65535; see `flags/1`.
-    * `sequence` - `nlmsg_seq`, 0 to 4294967295: a reply has that of its request.
-    * `port_id` - `nlmsg_pid`, 0 to 4294967295: the address of the socket that asked, or 0. It is
-      the id of a process only by custom.
-    * `body` - what follows the header, without padding: a binary, or any iodata for `encode/1`.
-    * `protocol` - the protocol whose names its type has: `inspect/1` shows them. `nil` if it is not known, or has no
-      names here. It is not part of the bytes; a connection to another protocol refuses the message.
+    * `sequence` - `nlmsg_seq`, 0 to 4294967295. A reply has the number of its request.
+    * `port_id` - `nlmsg_pid`, 0 to 4294967295: the address of the socket that sent the request, or 0. By
+      custom, but not always, it is the id of a process.
+    * `body` - the bytes after the header, without padding: a binary, or any iodata for `encode/1`.
+    * `protocol` - the protocol that defines the type, for the names that `inspect/1` shows. `nil` if it is not known, or if
+      this library has no names for it. It is not part of the bytes. A connection to another protocol refuses the message.
   """
   @type t :: %__MODULE__{
           type: 0..0xFFFF,
@@ -44,10 +44,10 @@ defmodule LinxNative.Message do
   @type protocol :: :route | :generic
 
   @typedoc """
-  What is wrong with a message.
+  Why a message is malformed.
 
     * `:short_header` - fewer than the 16 bytes of a header are left
-    * `:bad_length` - its length field is below 16, which would not count the header
+    * `:bad_length` - its length field is below 16, the length of the header
     * `:truncated` - its length field reaches beyond the end
   """
   @type reason :: :short_header | :bad_length | :truncated
@@ -100,11 +100,11 @@ defmodule LinxNative.Message do
   @doc """
   Returns the bytes of a message, padded with zeros to a multiple of 4.
 
-  The length field counts header and body, not the padding. Several encoded messages in a row are
-  a datagram of several.
+  The length field counts header and body, but not the padding. To put several messages into one
+  datagram, concatenate their bytes.
 
-  A field out of its range raises `ArgumentError`, and so does a length above 4294967295 or a body
-  that is no iodata.
+  A field out of its range, a length above 4294967295 and a body that is not iodata raise
+  `ArgumentError`.
   """
   @spec encode(t) :: binary
   def encode(%__MODULE__{} = message) do
@@ -128,15 +128,15 @@ defmodule LinxNative.Message do
   end
 
   @doc """
-  Returns all messages of a datagram, in order; none for an empty one.
+  Returns all messages of a datagram, in order. An empty datagram has none.
 
-  The last one may lack its padding. The bodies are parts of `datagram` and keep it in memory:
-  copy (`:binary.copy/1`) what is to be kept for long. `protocol` becomes their field of that name.
+  The last message may lack its padding. The bodies are parts of `datagram` and keep it in memory, so
+  copy (`:binary.copy/1`) what you keep for long. `protocol` is set in each message.
 
   ## Errors
 
-  A `LinxNative.Error` with the reason `:malformed`: its `offset` is where in `datagram` the first wrong message begins, in
-  bytes, and its `detail` what is wrong with it, see `t:reason/0`. Nothing raises, whatever the bytes.
+  A `LinxNative.Error` with the reason `:malformed`. Its `offset` is the offset in bytes of the first malformed message in
+  `datagram`, and its `detail` is a `t:reason/0`. No input raises.
   """
   @spec decode(datagram :: binary, protocol | nil) :: {:ok, [t]} | {:error, Error.t()}
   def decode(datagram, protocol \\ nil) when is_binary(datagram) do
@@ -145,7 +145,7 @@ defmodule LinxNative.Message do
   end
 
   @doc """
-  Returns the messages of a datagram as `decode/2` does, or raises its error.
+  Returns the messages of a datagram as `decode/2` does, or raises the error.
   """
   @spec decode!(datagram :: binary, protocol | nil) :: [t]
   def decode!(datagram, protocol \\ nil) do
@@ -193,13 +193,13 @@ defmodule LinxNative.Message do
   end
 
   @doc """
-  Returns the flags of these names in one number.
+  Returns these flags as one number.
 
       iex> LinxNative.Message.flags([:request, :dump])
       0x301
 
-  Some share a bit: which of them it is depends on the request, as `:root` of a GET, `:replace` of
-  a NEW and `:nonrec` of a DELETE. `:dump` is `:root` and `:match`.
+  Some flags share a bit. Its meaning depends on the request: for example `:root` of a GET, `:replace`
+  of a NEW and `:nonrec` of a DELETE. `:dump` is `:root` and `:match`.
 
   A number is returned as it is. An unknown name raises `ArgumentError`.
   """
@@ -223,15 +223,15 @@ defmodule LinxNative.Message do
   @doc """
   Reports whether a message may be the reply to a request.
 
-  The sequence numbers must be equal, and the port ids too. A request with port id 0 left that to
-  the kernel: then the reply's is not looked at.
+  The sequence numbers must be equal, and the port ids too. If the port id of the request is 0, the
+  kernel chose it, and the port id of the reply is not checked.
 
   ## Errors
 
   A `LinxNative.Error` with one of these reasons:
 
-    * `:sequence` - another sequence number: the reply to another request
-    * `:port_id` - another port id: meant for another socket
+    * `:sequence` - the sequence numbers differ: the reply belongs to another request
+    * `:port_id` - the port ids differ: the reply is for another socket
   """
   @spec validate(request :: t, reply :: t) :: :ok | {:error, Error.t()}
   def validate(%__MODULE__{} = request, %__MODULE__{} = reply) do

@@ -6,7 +6,7 @@ defmodule LinxNative.Mount do
 
       container = {:pid, 4711}
 
-      # A procfs of the container, and a directory of this machine, read-only, in the container while it runs.
+      # Into the running container: its own procfs, and a directory of the host, read-only.
       :ok = Mount.mount("proc", "/proc", in: container, pid_namespace: container)
       :ok = Mount.bind("/srv/data", "/data", in: container, create: :directory, attributes: [:ro])
 
@@ -19,36 +19,35 @@ defmodule LinxNative.Mount do
 
   ## Namespaces
 
-  `in:` says in whose mount namespace the target is, `from:` in whose the source is. Both are `t:namespace/0`, `:host` by
-  default: the VM's own. No thread of the VM enters another namespace; each call has a thread of its own for that.
+  `in:` is the mount namespace of the target, `from:` the mount namespace of the source. Both are a `t:namespace/0`; the default
+  is `:host`, the VM's own. No thread of the VM enters another namespace, because each call has a thread of its own for that.
 
-  The root is that of the mount namespace, not that of a process in it which has called `chroot(2)`.
+  Paths start at the root of the mount namespace, also if a process in it has called `chroot(2)`.
 
   ## Paths
 
-  A path is absolute. It is resolved once, to a descriptor, and everything after that uses the descriptor. So a container
-  that renames directories or swaps them for links cannot lead a call to another place.
+  A path is absolute. It is resolved once, to a descriptor, and all later steps use the descriptor. So a container that renames
+  directories or replaces them by links cannot redirect a call.
 
   A symbolic link in a path is an error (`:eloop`), also in the path of a layer or of a source. The option `follow: true`
-  allows links that stay beneath the root. The links of `/proc` that lead anywhere, for example `/proc/4711/root`, are never
-  followed.
+  allows links that stay beneath the root. The magic links of `/proc`, for example `/proc/4711/root`, are never followed.
 
-  `create: :file` and `create: :directory` make the target if it is not there: its last name, not its parents. The file
+  `create: :file` and `create: :directory` make the target if it does not exist: its last name, but not its parents. The file
   (mode 0644) or directory (mode 0755, both less the umask) belongs to the user of the VM.
 
-  ## A call that fails
+  ## If a call fails
 
-  A call that returns an error has mounted nothing, and the target that it made is gone again. There is no second way: what
-  was refused by descriptor is never tried by name.
+  If a call returns an error, it has mounted nothing, and a target that it made is removed again. A step that the kernel refused
+  by descriptor is never tried again by name.
 
-  `timeout:` is in milliseconds, 0 to 4294967295, or `:infinity`; 5000 by default. When the time is over, the call returns
-  an error with the reason `:timeout`. `mount/3` and `bind/3` then leave nothing mounted, at any later time. The last system
-  call of the other functions may have begun, and then takes effect. A file system that never answers, FUSE or NFS, holds one
-  thread outside of the VM's schedulers for each such call, and nothing else. A caller that is killed is one whose time is over.
+  `timeout:` is in milliseconds, 0 to 4294967295, or `:infinity`; default 5000. When the time is over, the call returns an error
+  with the reason `:timeout`. After that, `mount/3` and `bind/3` leave nothing mounted, also at any later time. In the other
+  functions the last system call may have begun; it then takes effect. If a file system never answers (FUSE or NFS), each such
+  call holds one thread outside of the VM's schedulers, and nothing else. A caller that is killed counts as one that timed out.
 
   ## Attributes and propagation
 
-  Attributes are those of mounts, not of file systems:
+  Attributes belong to a mount, not to its file system:
 
   | set | clear | |
   | --- | --- | --- |
@@ -60,34 +59,43 @@ defmodule LinxNative.Mount do
   | `:nodiratime` | `:diratime` | keeps no access times of directories |
   | `:relatime`, `:noatime`, `:strictatime` | | which access times are kept |
 
-  What is not named stays as it is.
+  Attributes that are not named do not change.
 
-  The propagation is `:private`, `:slave` (what is mounted at the origin appears here too), `:shared` (and the other way
-  round) or `:unbindable`. `bind/3` makes the tree private unless told otherwise: a bind of a shared directory would else
-  carry what a container mounts in it back to this machine. A target in a shared mount makes what is mounted on it shared with
-  the peers of the target, as the kernel has it; `set/2` makes it private afterwards.
+  The propagation is one of these:
+
+    * `:private` - nothing is propagated
+    * `:slave` - mounts at the origin appear here too
+    * `:shared` - mounts appear in both directions
+    * `:unbindable` - private, and cannot be bound
+
+  `bind/3` makes the tree private by default. Otherwise a bind of a shared directory would carry what a container mounts in it
+  back to the host. If the target is in a shared mount, the kernel shares the new mount with the peers of the target; `set/2`
+  makes it private afterwards.
 
   ## Ids
 
-  `id_map:` shows the owners of files as others, without a change to the file system. It is the user namespace of a
-  container, as a `t:namespace/0` or a process in it; or a list of `{id, shown, count}`, for users and groups alike; or
-  `[uids: list, gids: list]`. With the user namespace of a container, files of root on the file system are root's in it, and
-  what its root makes there belongs to root on the file system.
-  An overlay cannot be mapped, but its lower layers can: the example below does that.
+  `id_map:` shows the owners of files as other ids, without changing the file system. It is one of these:
+
+    * the user namespace of a container, as a `t:namespace/0`
+    * a list of `{id, shown, count}`, for users and groups
+    * `[uids: list, gids: list]`, such lists for each
+
+  With the user namespace of a container, files of root on the file system belong to root in the container, and files that its
+  root makes belong to root on the file system. An overlay cannot be mapped, but its lower layers can, as in the example below.
 
   ## A container
 
-  `examples/container.exs` does all of this in one file. `inside` is a process in new mount, PID and user namespaces, which
-  `unshare(1)` starts:
+  These steps build a container. `examples/container.exs` has all of them in one file. `inside` is a process in new mount, PID and
+  user namespaces, which `unshare(1)` starts:
 
-      # Its root: an image, and a directory for what changes, which belongs to its root (File.chown/2). An overlay has no ids of
-      # its own, so the image is mapped.
+      # Its root file system: an image, and a directory for changes that belongs to its root user (File.chown/2). An overlay has no
+      # ids of its own, so the image is mapped.
       root = "/srv/blue/root"
       :ok = Mount.bind("/srv/image", "/srv/blue/image", id_map: inside, attributes: [:ro])
       layers = [lowerdir: ["/srv/blue/image"], upperdir: "/srv/blue/upper", workdir: "/srv/blue/work"]
       :ok = Mount.mount("overlay", root, in: inside, options: layers)
 
-      # A /proc, a /dev with some devices, and a directory of this machine, with its ids, read-only below.
+      # A /proc, a /dev with some devices, and a directory of the host, with mapped ids, read-only with all mounts below it.
       :ok = Mount.mount("proc", root <> "/proc", in: inside, pid_namespace: inside, create: :directory)
       :ok = Mount.mount("tmpfs", root <> "/dev", in: inside, create: :directory, attributes: [:nosuid, :noexec])
 
@@ -98,11 +106,11 @@ defmodule LinxNative.Mount do
       data = [in: inside, create: :directory, recursive: true, attributes: [:ro, :nosuid, :nodev], id_map: inside]
       :ok = Mount.bind("/srv/data", root <> "/data", data)
 
-      # It gets that root, and loses the old one.
+      # The container gets that root, and loses the old one.
       :ok = Mount.pivot_root(root, root, in: inside)
       :ok = Mount.umount("/", in: inside, detach: true)
 
-      # Later, while it runs.
+      # Later, while the container runs.
       :ok = Mount.bind("/srv/more", "/more", in: inside, create: :directory, id_map: inside)
       :ok = Mount.umount("/more", in: inside)
 
@@ -133,26 +141,31 @@ defmodule LinxNative.Mount do
   | `bind/3`, `set/2` | 5.12 (`mount_setattr(2)`) |
   | `id_map:` | 5.12 for ext4 and xfs, 5.15 for btrfs, 5.19 for the layers of an overlay, 6.3 for tmpfs |
   | `pid_namespace:` | 5.6; before 6.17 a child of the VM makes the mount |
-  | layers of an overlay | 5.6; before 6.13 `/proc/mounts` has numbers in place of their paths |
+  | layers of an overlay | 5.6; before 6.13 `/proc/mounts` shows numbers instead of their paths |
   | a pidfd as `in:` or `from:` | 5.8; as `pid_namespace:` or `id_map:` 6.11 |
 
-  An older kernel is told by what it answers: the error has the reason `:enosys`, or `:einval`, and says which Linux it takes.
+  On an older kernel the error has the reason `:enosys` or `:einval`, and its message names the Linux version that is needed.
 
-  Capabilities: `CAP_SYS_ADMIN` in the user namespace of the mount namespace. For another one than the VM's also
-  `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` in that of the VM, and the right to look at the process (`CAP_SYS_PTRACE`) if another
-  user's is named. For `id_map:` `CAP_SYS_ADMIN` in the user namespace that mounted the file system, with a list also
-  `CAP_SETUID` and `CAP_SETGID`. An ordinary user has them in a user namespace of its own.
+  Capabilities:
+
+    * `CAP_SYS_ADMIN` in the user namespace of the mount namespace
+    * for another mount namespace than the VM's, also `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` in the VM's user namespace
+    * for a process of another user, also `CAP_SYS_PTRACE`
+    * for `id_map:`, `CAP_SYS_ADMIN` in the user namespace that mounted the file system; with a list also `CAP_SETUID` and
+      `CAP_SETGID`
+
+  An ordinary user has these in a user namespace of its own.
   """
 
   alias LinxNative.Mount.{Error, Options}
   alias LinxNative.Native
 
   @typedoc """
-  Whose namespace.
+  A namespace.
 
-    * `:host` - that of the VM
-    * `{:pid, pid}` - that of a process, looked up in the VM's `/proc`
-    * `{:path, path}` - the file of one, for example `"/proc/4711/ns/mnt"`
+    * `:host` - the namespace of the VM
+    * `{:pid, pid}` - the namespace of a process, looked up in the VM's `/proc`
+    * `{:path, path}` - the file of a namespace, for example `"/proc/4711/ns/mnt"`
     * `{:fd, fd}` - a descriptor of such a file, or a pidfd. It stays the caller's
   """
   @type namespace :: :host | {:pid, pos_integer} | {:path, binary} | {:fd, non_neg_integer}
@@ -160,7 +173,7 @@ defmodule LinxNative.Mount do
   @typedoc "An absolute path, of at most 4095 bytes."
   @type path :: binary
 
-  @typedoc "See \"Attributes and propagation\"."
+  @typedoc "An attribute of a mount, see \"Attributes and propagation\"."
   @type attribute ::
           :ro
           | :rw
@@ -178,13 +191,13 @@ defmodule LinxNative.Mount do
           | :noatime
           | :strictatime
 
-  @typedoc "See \"Attributes and propagation\"."
+  @typedoc "How mounts are propagated, see \"Attributes and propagation\"."
   @type propagation :: :private | :slave | :shared | :unbindable
 
-  @typedoc "So many ids from the first one on are shown as those from the second on. Each in 0..4294967294."
+  @typedoc "Shows the `count` ids from `id` on as the ids from `shown` on. Ids are in 0..4294967294."
   @type id_line :: {id :: non_neg_integer, shown :: non_neg_integer, count :: pos_integer}
 
-  @typedoc "See \"Ids\"."
+  @typedoc "How the ids of files are shown, see \"Ids\"."
   @type id_map :: namespace | [id_line] | [uids: [id_line], gids: [id_line]]
 
   @type result :: :ok | {:error, Error.t()}
@@ -201,14 +214,14 @@ defmodule LinxNative.Mount do
   Options:
 
     * `:in`, `:follow`, `:create`, `:timeout` - see above
-    * `:options` - a keyword list of the file system's own options, in their order. A value is a string of at most 255
-      bytes, an integer, an atom, `true` for an option without a value, or `false` to leave it out. In an overlay `:lowerdir` is
+    * `:options` - a keyword list of the file system's own options, in order. A value is a string of at most 255 bytes, an
+      integer, an atom, `true` for an option without a value, or `false` to leave the option out. For an overlay, `:lowerdir` is
       a path or a list of paths, the first on top, and `:upperdir` and `:workdir` are paths
     * `:source` - a name for the mount, or a device. The kernel looks a device up by name, and follows links
-    * `:from` - where a device and the layers of an overlay are looked up; `:host` by default
-    * `:attributes` - those to set
+    * `:from` - the mount namespace in which a device and the layers of an overlay are looked up; default `:host`
+    * `:attributes` - the attributes to set
     * `:propagation`, `:id_map` - see above
-    * `:pid_namespace` - for `"proc"`: whose processes it shows. Those of the VM's PID namespace by default, whatever `:in` is
+    * `:pid_namespace` - for `"proc"`, the PID namespace whose processes it shows; default the VM's, whatever `:in` is
 
   Stages of errors: `:thread`, `:unshare`, `{:open, _}`, `:user_namespace`, `{:enter, _}`, `:layer`, `:file_system`,
   `{:option, _}`, `:superblock`, `:attributes`, `:id_map`, `:target`, `:create`, `:attach`; `:fork` for a procfs before Linux 6.17.
@@ -236,23 +249,23 @@ defmodule LinxNative.Mount do
   end
 
   @doc """
-  Mounts what is at a path at another one: `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`.
+  Mounts a directory or a file at another path: `open_tree(2)`, `mount_setattr(2)`, `move_mount(2)`.
 
-    * `source` - a directory or a file, looked up where `:from` says
+    * `source` - a directory or a file, looked up in the mount namespace `:from`
     * `target` - a directory for a directory, a file for a file
 
   Options:
 
-    * `:in`, `:from`, `:follow`, `:create`, `:timeout` - see above. `:follow` is for both paths
-    * `:recursive` - with all that is mounted below the source; `false` by default. Attributes, propagation and id map are then
-      those of every mount of the tree
-    * `:attributes` - those to set and to clear
-    * `:propagation` - `:private` by default
+    * `:in`, `:from`, `:follow`, `:create`, `:timeout` - see above. `:follow` applies to both paths
+    * `:recursive` - also binds every mount below the source; default `false`. Attributes, propagation and id map then apply to
+      every mount of the tree
+    * `:attributes` - the attributes to set and to clear
+    * `:propagation` - default `:private`
     * `:id_map` - see above
 
   Stages of errors: `:thread`, `:unshare`, `{:open, _}`, `:user_namespace`, `{:enter, _}`, `:source`, `:clone`, `:attributes`,
-  `:id_map`, `:target`, `:create`, `:attach`. A tree that holds the file of the target's own mount namespace is refused at
-  `:attach` with `:eloop`.
+  `:id_map`, `:target`, `:create`, `:attach`. If the tree contains the file of the target's own mount namespace, `:attach` fails
+  with `:eloop`.
   """
   @spec bind(path, path, keyword) :: result
   def bind(source, target, options \\ []) do
@@ -270,15 +283,15 @@ defmodule LinxNative.Mount do
   end
 
   @doc """
-  Changes attributes and propagation of what is mounted at a path: `mount_setattr(2)`.
+  Changes the attributes and the propagation of a mount: `mount_setattr(2)`.
 
     * `target` - a mount point
 
   Options:
 
     * `:in`, `:follow`, `:timeout` - see above
-    * `:recursive` - with all that is mounted below it; `false` by default. All of them change, or none
-    * `:attributes`, `:propagation` - what to change, one of them at least
+    * `:recursive` - also changes every mount below it; default `false`. Either all of them change, or none
+    * `:attributes`, `:propagation` - the changes; at least one of the two is needed
 
   Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:target`, `:attributes`.
   """
@@ -288,7 +301,7 @@ defmodule LinxNative.Mount do
     changes = Options.changes!(options)
 
     if changes == {0, 0, 0} do
-      raise ArgumentError, "set/2 takes the option :attributes or :propagation"
+      raise ArgumentError, "set/2 needs the option :attributes or :propagation"
     end
 
     in_namespace = Options.namespace(options.in, "mnt")
@@ -297,12 +310,12 @@ defmodule LinxNative.Mount do
   end
 
   @doc """
-  Moves what is mounted at a path, with all that is mounted below it, to another one: `move_mount(2)`.
+  Moves a mount, with every mount below it, to another path: `move_mount(2)`.
 
     * `source` - a mount point, on a mount that is not shared
     * `target` - in the same mount namespace
 
-  Options: `:in`, `:follow` (for both paths), `:create`, `:timeout`, see above.
+  Options: `:in`, `:follow` (applies to both paths), `:create`, `:timeout`, see above.
 
   Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:source`, `:target`, `:create`, `:attach`.
   """
@@ -314,20 +327,19 @@ defmodule LinxNative.Mount do
   end
 
   @doc """
-  Unmounts what is mounted at a path, the topmost: `umount2(2)`.
+  Unmounts the topmost mount at a path: `umount2(2)`.
 
     * `target` - a mount point
 
   Options:
 
     * `:in`, `:timeout` - see above
-    * `:follow` - not for the last name, unless `:detach` is `true`
-    * `:detach` - takes it away from here at once, with all that is mounted below it, whoever uses it (`MNT_DETACH`); `false`
-      by default
-    * `:force` - ends the requests of a FUSE or NFS that does not answer (`MNT_FORCE`); `false` by default
+    * `:follow` - applies to the last name only if `:detach` is `true`
+    * `:detach` - detaches the mount at once, with every mount below it, even if it is in use (`MNT_DETACH`); default `false`
+    * `:force` - ends the requests of a FUSE or NFS that does not answer (`MNT_FORCE`); default `false`
 
-  Without `:detach` the kernel takes no descriptor of the mount, as that would keep it in use: the parent is resolved to a
-  descriptor, and the last name is looked up in it by the unmount itself. `"/"` has no last name, so it takes `detach: true`.
+  Without `:detach` a descriptor of the mount would keep it in use. So the parent is resolved to a descriptor, and `umount2(2)`
+  itself looks up the last name in it. `"/"` has no last name, so it needs `detach: true`.
 
   Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:target`, `:umount`.
   """
@@ -343,13 +355,13 @@ defmodule LinxNative.Mount do
   @doc """
   Makes a mount the root of a mount namespace, and mounts the old root at `put_old`: `pivot_root(2)`.
 
-    * `new_root` - a mount point, on a mount that is not shared. A directory becomes one by a `bind/3` on itself
-    * `put_old` - at or below `new_root`, by its path before the change. At `new_root` itself the old root covers the new one,
-      until `umount("/", detach: true)` takes it away
+    * `new_root` - a mount point, on a mount that is not shared. To make a directory a mount point, `bind/3` it onto itself
+    * `put_old` - a path at or below `new_root`, as it is before the change. If it is `new_root` itself, the old root covers the
+      new one until `umount("/", detach: true)` removes it
 
   Every process of that namespace whose root or working directory is the old root gets the new one.
 
-  Options: `:in`, `:follow` (for both paths), `:create` (for `put_old`), `:timeout`, see above.
+  Options: `:in`, `:follow` (applies to both paths), `:create` (for `put_old`), `:timeout`, see above.
 
   Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:new_root`, `:put_old`, `:create`, `:pivot_root`.
   """

@@ -1,11 +1,11 @@
 defmodule LinxNative.Names do
   @moduledoc false
 
-  # Names are similar from here on: `ifnmae` and `ifname` have 0.94, `mtu` and `mark` 0.53.
+  # The Jaro distance from which two names count as similar: `ifnmae` and `ifname` have 0.94, `mtu` and `mark` 0.53.
   @similar 0.77
 
   @doc """
-  Returns what a name stands for. A name that is not among the keys of `table` raises `ArgumentError` with those there are;
+  Returns the value of a name in `table`. Raises `ArgumentError`, which lists the known names, if `table` does not have the name.
   `what` is the subject of the message, for example `"no multicast group"`.
   """
   @spec fetch!(%{optional(term) => value}, term, String.t()) :: value when value: term
@@ -17,19 +17,19 @@ defmodule LinxNative.Names do
   end
 
   @doc """
-  Says that there is no such name, which one was perhaps meant, and which there are.
+  Returns a message that a name is unknown, with the most similar name and the list of all names.
   """
   @spec unknown(String.t(), term, [term]) :: String.t()
   def unknown(what, name, names), do: "#{what} is named #{inspect(name)}#{choice(name, names)}"
 
   @doc """
-  Continues a sentence that ends with a name: which one was perhaps meant, and which there are.
+  Returns the end of such a message: the most similar name and the list of all names.
   """
   @spec choice(term, [term]) :: String.t()
   def choice(name, names), do: "#{meant(name, names)} There are: #{list(names)}"
 
   @doc """
-  Lists names in the order of the alphabet.
+  Returns a list of names as text, in alphabetical order.
   """
   @spec list([term]) :: String.t()
   def list([]), do: "none"

@@ -1,19 +1,19 @@
 defmodule LinxNative.Native do
   @moduledoc false
 
-  # The native functions of what is not of the drop-in. Arguments are checked before they get here: another form is
-  # `badarg`. Functions that may wait for a lock of the kernel, or for a container, run on a dirty I/O scheduler.
+  # The native functions of `LinxNative.Conn` and `LinxNative.Mount`. The callers check the arguments; any other term is `badarg`.
+  # Functions that may wait for a lock of the kernel, or for a container, run on a dirty I/O scheduler.
   #
-  # A socket is a reference. Whoever opens it is its owner: it is closed by `close/1`, when the owner ends, and, if it was
-  # never watched by `select/2`, when no process has the reference any more. It keeps its network namespace alive until then.
+  # A socket is a reference. The process that opens it owns it. It is closed by `close/1`, when its owner ends, and, if `select/2`
+  # was never called for it, when no process has the reference any more. Until then it keeps its network namespace alive.
 
   use LinxNative.Loader, "linx_native"
 
   @opaque socket :: reference
 
   @typedoc """
-  What happened, in its order. The bytes of `:truncated` are the first 16 of a datagram of so many. The port id is `nil`
-  if the kernel did not say who sent the datagram.
+  An event of an exchange, in order. The bytes of `:truncated` are the first 16 bytes of a datagram of `length` bytes. The port id
+  is `nil` if the kernel did not name the sender of the datagram.
   """
   @type entry ::
           :sent
@@ -53,7 +53,7 @@ defmodule LinxNative.Native do
           {type :: binary, [{key :: binary, true | binary}],
            layers :: [{key :: binary, binary, follow :: boolean}]}
 
-  @typedoc "Milliseconds."
+  @typedoc "A timeout in milliseconds."
   @type deadline :: 0..0xFFFFFFFF | :infinity
 
   @type mount_error ::
@@ -74,20 +74,20 @@ defmodule LinxNative.Native do
           {:ok, socket} | {:error, {stage :: atom, errno}} | {:error, :closed}
   def open(_netns, _protocol, _datagram), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "Closes it. The descriptor is closed when the calls on their way are done."
+  @doc "Closes a socket. Its descriptor is closed when the calls that are in flight have returned."
   @spec close(socket) :: :ok
   def close(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "Has the kernel refuse what other ports send: `connect(2)`. Not what is sent to groups."
+  @doc "Makes the kernel refuse messages that other ports send to this socket, but not those to its groups: `connect(2)`."
   @spec only_kernel(socket) :: :ok | socket_error
   def only_kernel(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
   @doc """
-  Receives what there is, then sends each message to its port and receives again: `sendto(2)`, `recvmsg(2)`.
+  Receives queued datagrams, then sends each message to its port and receives again: `sendto(2)`, `recvmsg(2)`.
 
-  It receives so many datagrams at most, and no more than some 256 KiB. It is `:drained` where nothing was left to be
-  received; if the last entry is something else, there may be more. Messages without an entry were not sent. While
-  another process does the same, it is 16 (EBUSY). Without memory to receive into, it is 12 (ENOMEM).
+  Receives at most `datagrams` datagrams, and not more than about 256 KiB. The entry `:drained` means that nothing was left to
+  receive. If the last entry is another one, there may be more. A message without an entry was not sent. Returns the errno 16
+  (EBUSY) if another process is in an exchange, and 12 (ENOMEM) if there is no memory to receive into.
   """
   @spec exchange(socket, [{port_id :: u32, binary}], datagrams :: u32) :: [entry] | socket_error
   def exchange(_socket, _messages, _datagrams), do: :erlang.nif_error(:nif_not_loaded)
@@ -104,19 +104,19 @@ defmodule LinxNative.Native do
   @spec leave(socket, group :: integer) :: :ok | socket_error
   def leave(_socket, _group), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The groups it is in: `NETLINK_LIST_MEMBERSHIPS`."
+  @doc "Returns the multicast groups that a socket has joined: `NETLINK_LIST_MEMBERSHIPS`."
   @spec groups(socket) :: {:ok, [pos_integer]} | socket_error
   def groups(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The port id: `getsockname(2)`."
+  @doc "Returns the port id of a socket: `getsockname(2)`."
   @spec port_id(socket) :: {:ok, u32} | socket_error
   def port_id(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "How many datagrams the kernel has thrown away: `SO_MEMINFO`."
+  @doc "Returns how many datagrams the kernel has dropped: `SO_MEMINFO`."
   @spec drops(socket) :: {:ok, u32} | socket_error
   def drops(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The number of the descriptor, which stays the socket's."
+  @doc "Returns the number of a socket's descriptor, which stays the socket's."
   @spec descriptor(socket) :: {:ok, non_neg_integer} | socket_error
   def descriptor(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
@@ -124,39 +124,39 @@ defmodule LinxNative.Native do
   @spec attach_filter(socket, binary) :: :ok | socket_error
   def attach_filter(_socket, _program), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "Takes the program away: `SO_DETACH_FILTER`."
+  @doc "Removes the program: `SO_DETACH_FILTER`."
   @spec detach_filter(socket) :: :ok | socket_error
   def detach_filter(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "Sets an option of level `SOL_NETLINK` that is on or off."
+  @doc "Sets a boolean option of level `SOL_NETLINK`."
   @spec set_flag(socket, flag, boolean) :: :ok | socket_error
   def set_flag(_socket, _flag, _on), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "Whether an option is on."
+  @doc "Reports whether a boolean option is on."
   @spec flag(socket, flag) :: {:ok, boolean} | socket_error
   def flag(_socket, _flag), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "Sets the size of a buffer: `SO_RCVBUFFORCE`, or where that is not allowed `SO_RCVBUF`."
+  @doc "Sets the size of a buffer: `SO_RCVBUFFORCE`, or `SO_RCVBUF` if that is not allowed."
   @spec set_buffer(socket, buffer, bytes :: u32) :: :ok | socket_error
   def set_buffer(_socket, _buffer, _bytes), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The size of a buffer, which is twice what was set."
+  @doc "Returns the size of a buffer, which is twice the value that was set."
   @spec buffer(socket, buffer) :: {:ok, non_neg_integer} | socket_error
   def buffer(_socket, _buffer), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The device and inode of its network namespace: `ioctl(SIOCGSKNS)`, `fstat(2)`."
+  @doc "Returns the device and inode of a socket's network namespace: `ioctl(SIOCGSKNS)`, `fstat(2)`."
   @spec netns(socket) :: {:ok, {non_neg_integer, non_neg_integer}} | socket_error
   def netns(_socket), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The same of a socket by its descriptor."
+  @doc "Returns the device and inode of the network namespace of a socket, given by its descriptor."
   @spec netns_of_socket(integer) :: {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
   def netns_of_socket(_fd), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The device and inode of the file of a network namespace, which has to be one: `ioctl(NS_GET_NSTYPE)`."
+  @doc "Returns the device and inode of a file, after a check that it belongs to a network namespace: `ioctl(NS_GET_NSTYPE)`."
   @spec netns_of_file(binary) :: {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
   def netns_of_file(_path), do: :erlang.nif_error(:nif_not_loaded)
 
-  @doc "The same of a descriptor of such a file."
+  @doc "Returns the device and inode of such a file, given by a descriptor of it."
   @spec netns_of_descriptor(integer) ::
           {:ok, {non_neg_integer, non_neg_integer}} | {:error, errno}
   def netns_of_descriptor(_fd), do: :erlang.nif_error(:nif_not_loaded)

@@ -24,7 +24,7 @@ defmodule LinxNative.Rtnetlink do
             end)
 
   @moduledoc """
-  Messages of rtnetlink by name: links, addresses, routes, neighbours and namespace ids; see `rtnetlink(7)`.
+  Messages of rtnetlink, by name: links, addresses, routes, neighbours and namespace ids; see `rtnetlink(7)`.
 
       alias LinxNative.{Conn, Rtnetlink}
 
@@ -39,26 +39,26 @@ defmodule LinxNative.Rtnetlink do
       %{type: :newlink, header: %{index: index, flags: flags}, attributes: attributes} = link
       "blue" = attributes[:ifname]
 
-  Every name is that of the kernel's constant or field without its prefix, in lower case: `:newlink` is `RTM_NEWLINK`,
-  `:ifname` is `IFLA_IFNAME`, `index` is `ifi_index`. A name that does not exist raises `ArgumentError`, which lists
-  those that do. Where the kernel has a number without a name here, a number is returned, and every name may be given
-  as a number.
+  Every name is the name of the kernel's constant or field without its prefix, in lower case: `:newlink` is `RTM_NEWLINK`,
+  `:ifname` is `IFLA_IFNAME`, `index` is `ifi_index`. An unknown name raises `ArgumentError`, which lists the known names. A
+  number without a name is returned as a number, and a number can be given instead of every name.
 
-  This is a way to write messages, and no model of links or routes: what a request needs is what the kernel says.
+  This module encodes and decodes messages. It is not a model of links or routes: the kernel's documentation says what a request
+  needs.
 
   ## Messages
 
-  Those with a header and attributes by name:
+  These messages have names for their header and attributes:
 
   #{@messages}
 
-  The types of other messages have names for `type/1`, and in what `inspect/1` shows of a `LinxNative.Message`.
+  The types of other messages have names only for `type/1`, and for `inspect/1` of a `LinxNative.Message`.
 
   ## Multicast groups
 
   #{@groups}
 
-  They are taken by the option `:groups` of `LinxNative.Conn.start_link/2` and by `LinxNative.Conn.join_group/2`.
+  The option `:groups` of `LinxNative.Conn.start_link/2` and `LinxNative.Conn.join_group/2` take these names.
   """
 
   @typedoc "The type of a message, for example `:newlink` for `RTM_NEWLINK`."
@@ -67,7 +67,7 @@ defmodule LinxNative.Rtnetlink do
   @typedoc "A multicast group, for example `:link` for `RTNLGRP_LINK`."
   @type group :: atom
 
-  @typedoc "What `decode/1` returns."
+  @typedoc "A decoded message, as `decode/1` returns it."
   @type decoded :: %{
           type: type,
           header: %{atom => term},
@@ -75,21 +75,21 @@ defmodule LinxNative.Rtnetlink do
         }
 
   @doc """
-  Makes a message.
+  Returns a message.
 
   ## Options
 
-    * `:flags` - a list of `t:LinxNative.Message.flag/0`, or their number; `[]`. `LinxNative.Conn.request/3` adds
+    * `:flags` - a list of `t:LinxNative.Message.flag/0`, or their number; default `[]`. `LinxNative.Conn.request/3` adds
       `:request` and `:ack`
-    * `:header` - fields of the header with their values, as a keyword list or map; those that are left out are 0
-    * `:attributes` - attributes with their values, in order, as for `LinxNative.Attributes.encode/2`; `[]`
+    * `:header` - fields of the header with their values, as a keyword list or map; the other fields are 0
+    * `:attributes` - attributes with their values, in order, as for `LinxNative.Attributes.encode/2`; default `[]`
 
-  A field holds a number, a name for a number (`family: :inet6`) or a list of names of bits (`flags: [:up]`).
+  The value of a field is a number, the name of a number (`family: :inet6`) or a list of names of bits (`flags: [:up]`).
 
       # The addresses of the family IPv6
       Rtnetlink.message(:getaddr, flags: [:dump], header: [family: :inet6])
 
-      # ip link set dev 3 up: the flag, and which of the flags to change
+      # ip link set dev 3 up: the new flags, and a mask of the flags to change
       Rtnetlink.message(:newlink, header: [index: 3, flags: [:up], change: [:up]])
 
       # ip route add 192.0.2.0/24 via 198.51.100.1
@@ -99,7 +99,7 @@ defmodule LinxNative.Rtnetlink do
         attributes: [dst: {192, 0, 2, 0}, gateway: {198, 51, 100, 1}]
       )
 
-  Raises `ArgumentError` for what is unknown or out of its range.
+  Raises `ArgumentError` if a name is unknown or a value is out of its range.
   """
   @spec message(type, keyword) :: Message.t()
   def message(type, options \\ []) do
@@ -117,14 +117,14 @@ defmodule LinxNative.Rtnetlink do
   end
 
   @doc """
-  Reads the header and the attributes of a message.
+  Decodes the header and the attributes of a message.
 
   ## Errors
 
   A `LinxNative.Error` with one of these reasons:
 
-    * `:unknown_type` - the message is none of those listed above; its `detail` is the type, by name if there is one
-    * `:malformed` - the body is too short for the header, or its attributes are wrong; its `offset` counts from the start
+    * `:unknown_type` - the message is not in the list above; its `detail` is the type, by name if it has one
+    * `:malformed` - the body is too short for the header, or its attributes are malformed; its `offset` counts from the start
       of the body
   """
   @spec decode(Message.t()) :: {:ok, decoded} | {:error, Error.t()}
@@ -155,7 +155,7 @@ defmodule LinxNative.Rtnetlink do
   end
 
   @doc """
-  Returns what `decode/1` returns, or raises its error.
+  Decodes a message as `decode/1` does and returns the result, or raises the error.
   """
   @spec decode!(Message.t()) :: decoded
   def decode!(message) do
@@ -166,7 +166,7 @@ defmodule LinxNative.Rtnetlink do
   end
 
   @doc """
-  Returns the number of a type of message.
+  Returns the number of a message type.
 
       iex> LinxNative.Rtnetlink.type(:newlink)
       16

@@ -8,7 +8,7 @@ defmodule LinxNative.Conn.CallTest do
 
   import LinxNative.Test.Conns
 
-  alias LinxNative.Conn.{Inbox, Line}
+  alias LinxNative.Conn.{Inbox, KeyedQueue}
   alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Test.{Await, Container, Links}
 
@@ -212,7 +212,7 @@ defmodule LinxNative.Conn.CallTest do
             do: spawn(fn -> Conn.request(conn, Links.dump(), timeout: :infinity) end)
 
       leave!(conn, callers, fn -> Conn.info!(conn).pending == 0 end)
-      assert Line.size(:sys.get_state(conn).requests.dumps) == 0
+      assert KeyedQueue.size(:sys.get_state(conn).requests.dumps) == 0
       assert {:ok, [_ | _]} = Conn.request(conn, Links.dump())
     end
 

@@ -206,12 +206,12 @@ defmodule LinxNative.Conn.DoubleTest do
 
     test "with a request that was not expected" do
       reason = ending([{dump(), :ok}], delete())
-      assert reason =~ "another request was expected:"
+      assert reason =~ "this request was expected:"
       assert reason =~ ~r/expected:.*:getlink \(18\).*came:.*:dellink \(17\)/s
     end
 
     test "with a request too many" do
-      assert ending([], get()) =~ "no request was expected any more, but this one came:"
+      assert ending([], get()) =~ "no more requests were expected, but this one came:"
     end
 
     test "with a function that raises, or has no clause" do
@@ -326,6 +326,7 @@ defmodule LinxNative.Conn.DoubleTest do
     test "it ends what waits when it is closed, and nothing is left" do
       conn = start!([], name: __MODULE__)
       waiting = Task.async(fn -> Conn.recv(__MODULE__, :infinity) end)
+      LinxNative.Test.Conns.await_blocked!(waiting)
       kernel = kernel(conn)
       monitor = Process.monitor(kernel)
       :ok = Conn.close(conn)

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.ErrorTest do
   @moduledoc """
-  What `LinxNative.Error` says, and the functions that raise it.
+  The messages of `LinxNative.Error`, and the functions that raise it.
   """
 
   use LinxNative.Test.Case
@@ -43,7 +43,7 @@ defmodule LinxNative.Conn.ErrorTest do
       end
     end
 
-    test "has the words for an errno, its name, its number, and what the kernel says" do
+    test "has the text, name and number of an errno, and the kernel's own message" do
       error = %{Error.from_errno(:request, 17) | text: "no more", offset: 36, missing: 5}
       message = Exception.message(error)
 
@@ -53,18 +53,18 @@ defmodule LinxNative.Conn.ErrorTest do
           do: assert(message =~ part)
     end
 
-    test "says for every errno what there is to say" do
+    test "names the stage and the number for every errno" do
       for errno <- [1, 41, 95, 133, 524, 4095] do
         message = Exception.message(Error.from_errno(:send, errno))
         assert message =~ "cannot send" and message =~ "#{errno}"
       end
     end
 
-    test "says what a step takes" do
+    test "has a hint that depends on the stage and the errno" do
       for {stage, errno, hint} <- [
-            {:open, 2, "the process is gone"},
+            {:open, 2, "the process has ended"},
             {:open, 13, "CAP_SYS_PTRACE"},
-            {:setns, 22, "not that of a network namespace"},
+            {:setns, 22, "does not belong to a network namespace"},
             {:setns, 1, "CAP_SYS_ADMIN"},
             {{:group, 9}, 22, "no such group"},
             {:listen_all_nsid, 1, "CAP_NET_BROADCAST"}
@@ -73,7 +73,7 @@ defmodule LinxNative.Conn.ErrorTest do
     end
   end
 
-  test "the example of the documentation" do
+  test "the example in the documentation runs" do
     {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(Error)
     [text, _fields] = String.split(text, "The other fields tell more")
     code = text |> String.split("\n") |> Enum.filter(&String.starts_with?(&1, "    "))
@@ -85,8 +85,8 @@ defmodule LinxNative.Conn.ErrorTest do
     assert %Error{reason: :eexist} = catch_error(example.(Links.create("lo")))
   end
 
-  describe "a function with ! raises what its other form returns:" do
-    test "those of a connection" do
+  describe "a function with ! raises the error that its other form returns:" do
+    test "functions of a connection" do
       conn = route!(accept: :any)
       assert [%Message{}] = Conn.request!(conn, Links.get(1))
       assert %Message{sequence: 7} = Conn.send!(conn, %Message{type: 1, sequence: 7})
@@ -109,7 +109,7 @@ defmodule LinxNative.Conn.ErrorTest do
       assert %Error{reason: :closed} = catch_error(Conn.info!(conn))
     end
 
-    test "those that decode" do
+    test "functions that decode" do
       message = %Message{type: 20, body: Attributes.encode([{1, {:u32, 5}}])}
       assert [^message] = Message.decode!(Message.encode(message))
       assert [{1, 5}] = Attributes.decode!(message.body, %{1 => :u32})

@@ -8,7 +8,7 @@ defmodule LinxNative.Conn.GrowthTest do
   import LinxNative.Test.Conns
 
   alias LinxNative.{Conn, Error, Message}
-  alias LinxNative.Conn.{Filter, Line}
+  alias LinxNative.Conn.{Filter, KeyedQueue}
   alias LinxNative.Test.{Links, Lives, Repeat}
 
   @moduletag :conn
@@ -85,7 +85,7 @@ defmodule LinxNative.Conn.GrowthTest do
   # Until it remembers as many as it ever will. A request whose time is over at once is not sent.
   defp fill(%{conn: conn} = context) do
     for _ <- 1..100, do: step(:timed_out, context, 1)
-    if Line.size(:sys.get_state(conn).requests.late) < @remembered, do: fill(context)
+    if KeyedQueue.size(:sys.get_state(conn).requests.late) < @remembered, do: fill(context)
   end
 
   defp step(:answered, %{conn: conn}, _n) do

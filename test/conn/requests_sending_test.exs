@@ -7,7 +7,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
 
   import LinxNative.Test.Requests
 
-  alias LinxNative.Conn.{Line, Requests}
+  alias LinxNative.Conn.{KeyedQueue, Requests}
   alias LinxNative.Message
 
   @moduletag :conn
@@ -209,14 +209,14 @@ defmodule LinxNative.Conn.RequestsSendingTest do
         for number <- 1..(2 * @remembered + 1), reduce: new() do
           requests ->
             requests = requests |> add(number) |> send_all() |> give_up(number)
-            assert Line.size(requests.late) <= @remembered
+            assert KeyedQueue.size(requests.late) <= @remembered
             assert {:late, _} = take(requests, message(@newlink, number))
             requests
         end
 
       # The oldest were forgotten first.
       [first, last] = [@remembered + 2, 2 * @remembered + 1]
-      assert Line.keys(requests.late) == Enum.to_list(first..last)
+      assert KeyedQueue.keys(requests.late) == Enum.to_list(first..last)
       assert {:unknown, _} = take(requests, message(@newlink, first - 1))
       assert {:late, _} = take(requests, message(@newlink, first))
     end

@@ -30,7 +30,7 @@ defmodule LinxNative.LoaderTest do
         "linx_mount"
       )
 
-    assert log =~ "build it for where it is to run"
+    assert log =~ "build it for this machine"
   end
 
   test "a library that cannot take over from the one in use" do

@@ -15,9 +15,9 @@ defmodule Mix.Tasks.LinxNative.SwapTest do
     {:ok, priv: priv, sums: sums(priv)}
   end
 
-  test "says what it did, once", %{priv: priv} do
+  test "prints what it did, and nothing to do the second time", %{priv: priv} do
     both =
-      "linx_mount.so, netlink_socket.so in #{priv}; VMs that run keep what they have loaded\n"
+      "linx_mount.so, netlink_socket.so in #{priv}; running VMs keep the files that they have loaded\n"
 
     assert said([priv]) == "linx_native: swapped #{both}"
     assert said([priv]) == "linx_native: nothing to do in #{priv}\n"
@@ -25,17 +25,21 @@ defmodule Mix.Tasks.LinxNative.SwapTest do
     assert said([priv, "--restore"]) == "linx_native: nothing to do in #{priv}\n"
   end
 
-  test "--status says whose the files are, with their sums, and changes nothing", context do
+  test "--status prints which files are in place, with their checksums, and changes nothing",
+       context do
     %{priv: priv, sums: [mount, socket]} = context
 
     assert said([priv, "--status"]) ==
-             "linx_mount.so: Linx's\n  there  #{mount}\nnetlink_socket.so: Linx's\n  there  #{socket}\n"
+             "linx_mount.so: Linx\n  in place  #{mount}\nnetlink_socket.so: Linx\n  in place  #{socket}\n"
 
     refute File.exists?(Path.join(Path.dirname(priv), "swapped_out"))
 
     said([priv])
     [ours, _] = sums(priv)
-    text = "linx_mount.so: ours; the original is kept\n  there  #{ours}\n  kept   #{mount}\n"
+
+    text =
+      "linx_mount.so: linx_native; the original is kept\n  in place  #{ours}\n  kept      #{mount}\n"
+
     assert said([priv, "--status"]) =~ text
 
     File.rm!(Path.join(priv, "linx_mount.so"))
@@ -43,16 +47,16 @@ defmodule Mix.Tasks.LinxNative.SwapTest do
     [newer, _] = sums(priv)
 
     assert said([priv, "--status"]) =~
-             "linx_mount.so: Linx's, built since the last swap; an older original is kept\n" <>
-               "  there  #{newer}\n  kept   #{mount}\nnetlink_socket.so: ours; "
+             "linx_mount.so: Linx, built since the last swap; an older original is kept\n" <>
+               "  in place  #{newer}\n  kept      #{mount}\nnetlink_socket.so: linx_native; "
 
     assert said([priv, "--restore"]) =~
-             "removed the original of what Linx has built again: linx_mount.so, restored netlink_socket.so"
+             "removed the older original of linx_mount.so, restored netlink_socket.so"
 
     assert sums(priv) == [newer, socket]
   end
 
-  test "an error is the reason alone", %{priv: priv} do
+  test "an error is printed as one line", %{priv: priv} do
     assert_raise Mix.Error, ~r"^there is no #{priv}/none/linx_mount.so; ", fn ->
       Swap.run([priv <> "/none"])
     end

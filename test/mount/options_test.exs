@@ -167,7 +167,7 @@ defmodule LinxNative.Mount.OptionsTest do
           do: name |> Code.eval_string(option: :in, name: "size") |> elem(0)
     end
 
-    test "says what happened for every documented stage, and every errno" do
+    test "has a message for every documented stage, and every errno" do
       stages = documented_stages()
       assert length(stages) == 21
 
@@ -177,16 +177,16 @@ defmodule LinxNative.Mount.OptionsTest do
       end
     end
 
-    test "says what helps" do
+    test "has a hint that depends on the stage and the errno" do
       for {stage, errno, hint} <- [
             {:target, 40, "follow: true"},
             {:target, 18, "leaves the root"},
             {:target, 38, "Linux 5.6"},
             {:clone, 38, "Linux 5.2"},
             {:attributes, 38, "Linux 5.12"},
-            {:id_map, 22, "the layers are mapped: 5.19"},
+            {:id_map, 22, "the layers of an overlay: 5.19"},
             {{:enter, :in}, 1, "CAP_SYS_CHROOT"},
-            {{:open, :from}, 2, "the process is gone"},
+            {{:open, :from}, 2, "the process has ended"},
             {{:open, :id_map}, 25, "Linux 6.11"},
             {:user_namespace, 1, "CAP_SETUID"},
             {:attach, 1, "CAP_SYS_ADMIN"}
@@ -195,13 +195,13 @@ defmodule LinxNative.Mount.OptionsTest do
       end
     end
 
-    test "has the kernel's words without the letter of their kind" do
+    test "has the kernel's message without the letter of its kind" do
       error = Error.from_native({:superblock, 22, nil, ["e a: b", "w a: c"]})
       assert error.text == "a: b; a: c"
       assert Exception.message(error) =~ "the kernel says: a: b; a: c"
     end
 
-    test "can be that the time was over" do
+    test "is :timeout without a stage if the time was over" do
       error = Error.from_native(:timeout)
       assert %{reason: :timeout, stage: nil, errno: nil} = error
       assert Exception.message(error) =~ "in time"

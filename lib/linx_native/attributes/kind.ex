@@ -1,11 +1,11 @@
 defmodule LinxNative.Attributes.Kind do
   @moduledoc false
 
-  # One value of a fixed kind, to and from its bytes: what an attribute or a field of a header holds.
+  # Converts one value of an attribute or of a field of a header to its bytes and back, according to its kind.
 
   alias LinxNative.Names
 
-  @typedoc "A kind as `compile!/2` gives it."
+  @typedoc "A kind as `compile/1` returns it."
   @type t ::
           atom
           | {:enum, atom, names :: %{atom => integer}, numbers :: %{integer => atom}}
@@ -28,19 +28,19 @@ defmodule LinxNative.Attributes.Kind do
   @numbers Map.keys(@ranges)
   @others [:string, :binary, :flag, :ip]
 
-  @doc "Whether it is a kind of number."
+  @doc "Reports whether a kind is a kind of number."
   defguard is_number_kind(kind) when is_map_key(@ranges, kind)
 
-  @doc "The kinds of numbers."
+  @doc "Returns the kinds of numbers."
   @spec numbers() :: [atom]
   def numbers, do: @numbers
 
-  @doc "The kinds that are atoms."
+  @doc "Returns the kinds that are atoms."
   @spec names() :: [atom]
   def names, do: @others ++ @numbers
 
   @doc """
-  Checks a kind that is not made of attributes, for use in the other functions. `:error` if it is none.
+  Checks a kind without nested attributes, and returns it for use in the other functions. Returns `:error` if it is not a kind.
   """
   @spec compile(term) :: {:ok, t} | {:error, String.t()} | :error
   def compile(kind) when is_number_kind(kind) or kind in @others, do: {:ok, kind}
@@ -66,7 +66,7 @@ defmodule LinxNative.Attributes.Kind do
     {:enum, kind, names, Map.new(names, fn {name, number} -> {number, name} end)}
   end
 
-  # A name for no bit would always be set.
+  # Leaves out names without a bit, because such a name would always be set.
   defp compiled(:bits, kind, names) do
     ordered = for {name, bits} <- names, bits != 0, do: {bits, name}
     {:bits, kind, names, Enum.sort(ordered)}
@@ -74,7 +74,7 @@ defmodule LinxNative.Attributes.Kind do
 
   defp in_range?(kind, number), do: is_integer(number) and number in Map.fetch!(@ranges, kind)
 
-  @doc "How many bytes a number, or the names of one, takes."
+  @doc "Returns the size of a kind of number in bytes."
   @spec size(t) :: 1 | 2 | 4 | 8
   def size({:enum, kind, _names, _numbers}), do: size(kind)
   def size({:bits, kind, _names, _ordered}), do: size(kind)
@@ -84,7 +84,7 @@ defmodule LinxNative.Attributes.Kind do
   def size(kind) when kind in [:u64, :s64, :be64], do: 8
 
   @doc """
-  The value that these bytes are.
+  Returns the value of these bytes.
   """
   @spec read(t, binary) :: {:ok, term} | :error
   def read(:binary, bytes), do: {:ok, bytes}
@@ -126,7 +126,7 @@ defmodule LinxNative.Attributes.Kind do
 
   defp zeros?(bytes), do: bytes == <<0::size(byte_size(bytes))-unit(8)>>
 
-  # The names of the bits that are set; bits without a name are one number at the end.
+  # Returns the names of the bits that are set. Bits without a name are one number at the end.
   defp bits(0, _ordered), do: []
   defp bits(number, []), do: [number]
 
@@ -137,7 +137,7 @@ defmodule LinxNative.Attributes.Kind do
   end
 
   @doc """
-  The bytes of a value, or the rest of a sentence about it that says what is wrong.
+  Returns the bytes of a value, or the end of a sentence that says why the value is wrong.
   """
   @spec write(t, term) :: {:ok, binary} | {:error, String.t()}
   def write(:binary, bytes) when is_binary(bytes), do: {:ok, bytes}

@@ -1,14 +1,14 @@
 defmodule LinxNative.Attributes.Schema do
   @moduledoc false
 
-  # A schema that was checked: the attributes by their types, and the types by their names.
+  # A checked schema: the attributes by type, and the types by name.
 
   alias LinxNative.Attributes.Kind
   alias LinxNative.Names
 
   defstruct types: %{}, names: %{}
 
-  @typedoc "A kind as it is used to read and write."
+  @typedoc "A checked kind."
   @type kind :: Kind.t() | {:nested, t} | {:list, kind}
 
   @type t :: %__MODULE__{
@@ -19,12 +19,12 @@ defmodule LinxNative.Attributes.Schema do
   @max_type 0x3FFF
 
   @doc """
-  Checks a `t:LinxNative.Attributes.schema/0`; one that is wrong raises `ArgumentError`, whichever attributes come later.
+  Checks a whole `t:LinxNative.Attributes.schema/0`. A wrong schema raises `ArgumentError`.
   """
   @spec compile(term) :: t
   def compile(schema), do: compile(schema, [])
 
-  # `path` has the keys of the attributes that the schema is nested in, the innermost first.
+  # `path` has the keys of the enclosing attributes, the innermost first.
   defp compile(%__MODULE__{} = schema, _path), do: schema
 
   defp compile(schema, path) when is_map(schema) and not is_struct(schema) do
@@ -53,8 +53,8 @@ defmodule LinxNative.Attributes.Schema do
   defp entry(key, value, path) do
     refuse!(
       path,
-      "a schema has types in 0..#{@max_type} with a kind, as 3 => :string, and names with type and kind, " <>
-        "as ifname: {3, :string}; not #{inspect(key)} => #{inspect(value)}"
+      "a schema has types in 0..#{@max_type} with a kind, for example 3 => :string, and names with type and kind, " <>
+        "for example ifname: {3, :string}; not #{inspect(key)} => #{inspect(value)}"
     )
   end
 
@@ -79,7 +79,7 @@ defmodule LinxNative.Attributes.Schema do
   defp refuse!(path, what), do: raise(ArgumentError, "#{label(path)}: #{what}")
 
   @doc """
-  Names an attribute by its key and those of the attributes it is in, the innermost first.
+  Returns the name of an attribute for messages: its key and the keys of the enclosing attributes, the innermost first.
   """
   @spec label([term]) :: String.t()
   def label(path), do: "attribute " <> Enum.map_join(path, " of ", &inspect/1)

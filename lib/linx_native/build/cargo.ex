@@ -1,7 +1,7 @@
 defmodule LinxNative.Build.Cargo do
   @moduledoc false
 
-  # Finds cargo, runs it, and says in one line what to do when that does not work.
+  # Finds cargo, runs it, and returns a message of one line with the remedy if that fails.
 
   alias LinxNative.Build.Cargo.Output
 
@@ -25,28 +25,27 @@ defmodule LinxNative.Build.Cargo do
   end
 
   @doc """
-  Says whether the native libraries can work on this operating system, given as `:os.type/0` does.
+  Returns an error if the native libraries cannot work on this operating system, which is given as by `:os.type/0`.
   """
   @spec check_system({atom(), atom()}) :: :ok | {:error, String.t()}
   def check_system({:unix, :linux}), do: :ok
 
   def check_system({_family, name}) do
-    {:error, "this is #{name}, but namespaces and netlink are Linux's; build and run it on Linux"}
+    {:error, "this is #{name}, but namespaces and netlink need Linux; build and run it on Linux"}
   end
 
   @doc """
-  Runs cargo in `root`, with some more environment variables. The user sees what it says line by line; the lines, also
-  those for machines, are the result.
+  Runs cargo in `root` with more environment variables, and returns its lines. The lines for people are also printed as they come.
   """
   @spec run(Path.t(), [String.t()], Path.t(), [{String.t(), String.t()}]) ::
           {:ok, [String.t()]} | {:error, String.t(), [String.t()]}
   def run(cargo, args, root, env) do
-    # A progress bar would not be lines.
+    # A progress bar is not a line.
     env = [{"CARGO_TERM_PROGRESS_WHEN", "never"} | env]
     env = for {name, value} <- env, do: {to_charlist(name), to_charlist(value)}
     how = [:binary, :exit_status, :stderr_to_stdout, line: 65_536, args: args, cd: root, env: env]
 
-    # Not System.cmd/3: in Elixir 1.14 it hands over pieces, not lines.
+    # Not System.cmd/3, because in Elixir 1.14 it returns chunks, not lines.
     case {:spawn_executable, cargo} |> Port.open(how) |> collect("", []) do
       {0, output} -> {:ok, output}
       {status, output} -> {:error, explain(status, output), output}
@@ -79,7 +78,7 @@ defmodule LinxNative.Build.Cargo do
         "Rust's libraries for #{target} are not installed; `rustup target add #{target}`"
 
       said?.("does not support these crate types") ->
-        "this Rust target makes no shared libraries; for musl set RUSTFLAGS=\"-C target-feature=-crt-static\""
+        "this Rust target builds no shared libraries; for musl set RUSTFLAGS=\"-C target-feature=-crt-static\""
 
       true ->
         "cargo failed with exit status #{status}, see its output above"
@@ -119,7 +118,7 @@ defmodule LinxNative.Build.Cargo do
     "cargo #{number} is too old, Rust #{needed} is needed; `rustup update stable`, or #{@rustup}, #{@prebuilt}"
   end
 
-  # Not Version: it takes a nightly of the needed version for an older one.
+  # Not Version, because it takes a nightly of the needed version for an older version.
   defp minor(version) do
     [_, major, minor] = Regex.run(~r/^(\d+)\.(\d+)/, version)
     {String.to_integer(major), String.to_integer(minor)}

@@ -1,23 +1,23 @@
 defmodule LinxNative.Build.Prebuilt do
   @moduledoc false
 
-  # A folder of libraries that are built already: an archive for each library and target, and `SHA256SUMS`.
+  # A folder of prebuilt libraries: an archive for each library and target, and `SHA256SUMS`.
   #
-  # The archives are named as those of rustler_precompiled, as
-  # `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. The list is one that `sha256sum --check` reads, and
-  # says what the files have to be: who takes them from elsewhere has to have the list from where it can be trusted.
+  # The archives have the names that rustler_precompiled uses, for example
+  # `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. `sha256sum --check` can read the list. If the archives come
+  # from an untrusted place, the list has to come from a trusted one.
 
   alias LinxNative.Build.Sha256
 
   @sums "SHA256SUMS"
 
-  # What rustler builds for unless it is told otherwise. Every OTP from 22 on loads it.
+  # The default of rustler. Every OTP from 22 on loads it.
   @nif_version "2.15"
 
   @doc """
-  Writes the archives of some libraries, given by name and content, to `folder`, and puts them on its list.
+  Writes archives of libraries, given by name and content, to `folder`, and adds them to its list.
 
-  Returns the paths of the archives. Those of other targets and versions stay.
+  Returns the paths of the archives. Archives of other targets and versions stay.
   """
   @spec write!(Path.t(), %{String.t() => binary}, String.t(), String.t()) :: [Path.t()]
   def write!(folder, libraries, version, target) do
@@ -40,9 +40,9 @@ defmodule LinxNative.Build.Prebuilt do
   end
 
   @doc """
-  Reads some libraries for a version and a target from `folder`: their contents by name.
+  Reads libraries for a version and a target from `folder`, and returns their contents by name.
 
-  Every archive has to be the one on the list.
+  Every archive has to match the list.
   """
   @spec read(Path.t(), [String.t()], String.t(), String.t()) ::
           {:ok, %{String.t() => binary}} | {:error, String.t()}
@@ -59,7 +59,7 @@ defmodule LinxNative.Build.Prebuilt do
     end
   end
 
-  # The compiler runs in the folder of the dependency, where the user is not.
+  # The path has to be absolute, because the compiler runs in the folder of the dependency.
   defp check_folder(folder) do
     cond do
       Path.type(folder) != :absolute -> {:error, "#{folder} is not an absolute path"}
@@ -95,7 +95,7 @@ defmodule LinxNative.Build.Prebuilt do
   defp compare(sum, sum, _path), do: :ok
 
   defp compare(sum, expected, path) do
-    {:error, "#{path} is not the file on the list: its SHA-256 is #{sum}, not #{expected}"}
+    {:error, "#{path} does not match the list: its SHA-256 is #{sum}, not #{expected}"}
   end
 
   defp unpack(archive, name) do
@@ -111,7 +111,7 @@ defmodule LinxNative.Build.Prebuilt do
     "lib#{library}-v#{version}-nif-#{@nif_version}-#{target}.so.tar.gz"
   end
 
-  # The same for the same content, whoever makes it and when.
+  # Reproducible: the archive depends only on the content, not on the user or the time.
   defp archive(member, content) do
     path = temporary(member)
     {:ok, tar} = :erl_tar.open(path, [:write])

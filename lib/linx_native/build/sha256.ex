@@ -6,12 +6,12 @@ defmodule LinxNative.Build.Sha256 do
   """
   @spec sum(iodata) :: String.t()
   def sum(content) do
-    # Elixir 1.15 and later take the applications off the code path that the project at hand does not name.
+    # Elixir 1.15 and later remove applications from the code path that the current project does not name.
     if function_exported?(Mix, :ensure_application!, 1),
       do: apply(Mix, :ensure_application!, [:crypto])
 
-    # By a variable: named outright it would have to be an application that ours depends on, in every release. Only tasks
-    # of Mix get here.
+    # By a variable, because a literal name would need :crypto as a dependency of the application in every release. Only Mix
+    # tasks call this function.
     crypto = :crypto
     :sha256 |> crypto.hash(content) |> Base.encode16(case: :lower)
   end

@@ -1,28 +1,28 @@
 defmodule LinxNative.Build.Swap do
   @moduledoc false
 
-  # Puts our two libraries in place of the C ones of a built Linx, and back again.
+  # Replaces the two C libraries of a built Linx by the Rust ones, and restores them.
   #
-  # The folder is the `priv` of that Linx, for example `_build/prod/lib/linx/priv`. LinxNative.Build.Swap.Folder says which
-  # files are where.
+  # The folder is the `priv` of that Linx, for example `_build/prod/lib/linx/priv`. LinxNative.Build.Swap.Folder describes the
+  # files.
   #
-  # Every file gets to its place by one rename, so whoever opens a library at any moment finds a whole one, and a VM that has
-  # one mapped keeps what it has. An original is in `swapped_out` before ours takes its place, and the sum of ours is on the
-  # list before that. So whatever a killed run left is told from what Linx built since, and the next run completes it or
-  # takes it back. If a step fails, the renames before it are undone.
+  # Every file is put in place by one rename. So a library is complete whenever it is opened, and a VM that has mapped the old one
+  # keeps it. Before a Rust library is put in place, its checksum is listed, and then the original is kept in `swapped_out`. So
+  # files that a killed run left can be told from those that Linx has built since, and the next run completes or undoes them. If
+  # a step fails, the renames before it are undone.
 
   alias LinxNative.Build.Swap.{Folder, Trial}
 
-  @typedoc "What was done to a library, in order. `:stale`: an original was removed because Linx has built a newer one."
+  @typedoc "A change of a library, in order. `:stale`: the kept original was removed because Linx has built a newer library."
   @type event :: {:swapped | :restored | :stale, library :: String.t()}
 
-  @typedoc "No event: it was so already. An error is one line for a person."
+  @typedoc "The list of events is empty if there was nothing to do. An error is a message of one line."
   @type result :: {:ok, [event]} | {:error, String.t()}
 
   @doc """
-  Puts our libraries into `folder`.
+  Puts the Rust libraries into `folder`.
 
-  Before it changes anything it sees to it that both files are there, and that ours load in the modules of that Linx.
+  First checks that both files exist, and that the Rust libraries load in the modules of that Linx.
   """
   @spec swap(Path.t()) :: result
   def swap(path) do
@@ -35,9 +35,9 @@ defmodule LinxNative.Build.Swap do
   end
 
   @doc """
-  Puts the originals back to their places in `folder`.
+  Restores the originals in `folder`.
 
-  A library that Linx has built since is not touched: the original kept of it is older, and is removed.
+  A library that Linx has built since the last swap is not changed. Its kept original is older, and is removed.
   """
   @spec restore(Path.t()) :: result
   def restore(path) do
@@ -50,13 +50,13 @@ defmodule LinxNative.Build.Swap do
   end
 
   @doc """
-  Says what was done in a folder.
+  Returns a message that describes the changes in a folder.
   """
   @spec describe([event, ...], Path.t()) :: String.t()
   def describe(events, path) do
     done =
       for {event, verb} <- [
-            stale: "removed the original of what Linx has built again:",
+            stale: "removed the older original of",
             swapped: "swapped",
             restored: "restored"
           ],
@@ -65,7 +65,7 @@ defmodule LinxNative.Build.Swap do
           do: "#{verb} #{Enum.join(libraries, ", ")}"
 
     "linx_native: #{Enum.join(done, ", ")} in #{Path.relative_to_cwd(path)}; " <>
-      "VMs that run keep what they have loaded"
+      "running VMs keep the files that they have loaded"
   end
 
   defp swap(folder, files, work) do
@@ -92,7 +92,7 @@ defmodule LinxNative.Build.Swap do
 
       file ->
         {:error,
-         "#{file.path} is ours, but no original of it is kept; to have Linx build it again: " <>
+         "#{file.path} is a library of linx_native, but its original is not kept; to rebuild it: " <>
            "mix deps.compile linx --force"}
     end
   end
@@ -111,7 +111,7 @@ defmodule LinxNative.Build.Swap do
     end
   end
 
-  # Another run, or a build of Linx, was at it at the same time.
+  # Repeats the call if another run, or a build of Linx, changed the files at the same time.
   defp again({:error, :changed_meanwhile}, path, fun), do: fun.(path)
   defp again(result, _path, _fun), do: result
 

@@ -1,18 +1,17 @@
 defmodule LinxNative.Build.Target do
   @moduledoc false
 
-  # Which machine the libraries are for, by Rust's name for it, as `aarch64-unknown-linux-gnu`.
+  # The machine that the libraries are built for, by Rust's name, for example `aarch64-unknown-linux-gnu`. It is the first of:
   #
-  #   1. `LINX_NATIVE_TARGET`, if it is set;
-  #   2. what the variables say that Nerves sets: `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI`, and for 32-bit ARM
-  #      `CROSSCOMPILE`;
-  #   3. else this machine.
+  #   1. `LINX_NATIVE_TARGET`
+  #   2. the variables that Nerves sets: `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI`, and for 32-bit ARM `CROSSCOMPILE`
+  #   3. this machine
 
-  @typedoc "Environment variables, as `System.get_env/0` has them."
+  @typedoc "Environment variables, as `System.get_env/0` returns them."
   @type environment :: %{String.t() => String.t()}
 
   @doc """
-  The target that somebody chose, or `nil`.
+  Returns the target that the environment chooses, or `nil`.
   """
   @spec chosen(environment) :: String.t() | nil
   def chosen(env \\ System.get_env())
@@ -26,7 +25,7 @@ defmodule LinxNative.Build.Target do
   def chosen(_env), do: nil
 
   @doc """
-  The target, chosen or not.
+  Returns the chosen target, or this machine.
   """
   @spec current(environment) :: String.t()
   def current(env \\ System.get_env()) do
@@ -34,7 +33,7 @@ defmodule LinxNative.Build.Target do
   end
 
   @doc """
-  Rust's name for a machine, from what `:erlang.system_info(:system_architecture)` calls it.
+  Returns Rust's name for a machine, from its name in `:erlang.system_info(:system_architecture)`.
 
       iex> LinxNative.Build.Target.host("x86_64-pc-linux-gnu")
       "x86_64-unknown-linux-gnu"
@@ -48,10 +47,10 @@ defmodule LinxNative.Build.Target do
   end
 
   @doc """
-  What cargo needs to build for a chosen target: its arguments, and the variable that names the linker.
+  Returns the arguments of cargo for a chosen target, and the environment variable that names the linker.
 
-  The linker is `CC`, else the gcc of `CROSSCOMPILE`, else the one that Debian has for the target. None is named if
-  cargo's own variable does so already.
+  The linker is `CC`, else the gcc of `CROSSCOMPILE`, else Debian's cross compiler for the target. If cargo's own variable for the
+  linker is set, no other is added.
   """
   @spec cargo(environment) :: {[String.t()], [{String.t(), String.t()}]}
   def cargo(env \\ System.get_env()) do
@@ -80,7 +79,7 @@ defmodule LinxNative.Build.Target do
     end
   end
 
-  # Nerves calls all of them arm, and has the difference in the name of the compiler: armv7-nerves-linux-gnueabihf.
+  # Nerves calls every 32-bit ARM `arm`. The name of its compiler has the exact one: armv7-nerves-linux-gnueabihf.
   defp exact_arch("arm", %{"CROSSCOMPILE" => prefix}) do
     prefix |> Path.basename() |> String.split("-") |> hd()
   end

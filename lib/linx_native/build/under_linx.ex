@@ -1,8 +1,8 @@
 defmodule LinxNative.Build.UnderLinx do
   @moduledoc false
 
-  # What is done in a project that has Linx and us, each time it is compiled; see docs/under-linx.md. Our mix.exs calls it,
-  # or in an umbrella `mix compile.linx_native_swap`.
+  # Replaces the C libraries of Linx each time a project with both Linx and linx_native is compiled; see docs/under-linx.md.
+  # mix.exs of linx_native calls it, or, in an umbrella, `mix compile.linx_native_swap`.
 
   alias LinxNative.Build.Swap
   alias Mix.Task.Compiler.Diagnostic
@@ -10,7 +10,7 @@ defmodule LinxNative.Build.UnderLinx do
   @module "Elixir.Linx.Mount.Native.beam"
 
   @doc """
-  Puts our libraries into the `priv` of Linx, if the project at hand has Linx.
+  Puts the Rust libraries into the `priv` of Linx, if the current project has Linx.
   """
   @spec run :: {:ok | :noop | :error, [Diagnostic.t()]}
   def run do

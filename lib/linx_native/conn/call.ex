@@ -1,17 +1,18 @@
 defmodule LinxNative.Conn.Call do
   @moduledoc false
 
-  # Calls of the server, by those who use a connection. They keep the time: the server may be held up by the kernel, be
-  # suspended, or be on another node.
+  # Calls of the server. The caller keeps the time, because the server may be blocked by the kernel, be suspended, or run on
+  # another node.
 
   alias LinxNative.Conn.Caller
   alias LinxNative.{Error, Message}
 
-  # How long a connection on another node, or a timeout of 0, has to answer that there is nothing, in milliseconds.
+  # How long to wait for the server to confirm that there is nothing, in milliseconds: with a timeout of 0, or on another node.
   @grace 1000
 
   @doc """
-  Calls the server. A name that nobody has exits, as `GenServer.call/3` does; a process that is not there is `:closed`.
+  Calls the server. Exits if no process has the given name, as `GenServer.call/3` does. If the given process has ended, returns
+  `:closed`.
   """
   @spec call(GenServer.server(), term, timeout) :: term
   def call(conn, request, timeout) do
@@ -22,7 +23,7 @@ defmodule LinxNative.Conn.Call do
   end
 
   @doc """
-  The same, and tells the server when the time is over. `request` begins with the id it is then known by.
+  Calls the server, and tells it if the timeout is over. `id` identifies the request then.
   """
   @spec call_until(GenServer.server(), term, reference, timeout) :: term
   def call_until(conn, request, id, timeout) do
@@ -33,15 +34,16 @@ defmodule LinxNative.Conn.Call do
   end
 
   @doc """
-  Says of what protocol a message is: its numbers mean something else in another, so the server refuses it then.
+  Adds the protocol of a message to a request. The server refuses the request if its protocol is another one, because the numbers
+  of the message mean something else there.
   """
-  @spec speak(Message.t(), term) :: term
-  def speak(%Message{protocol: nil}, request), do: request
-  def speak(%Message{protocol: protocol}, request), do: {:speak, protocol, request}
+  @spec with_protocol(Message.t(), term) :: term
+  def with_protocol(%Message{protocol: nil}, request), do: request
+  def with_protocol(%Message{protocol: protocol}, request), do: {:protocol, protocol, request}
 
   @doc """
-  Waits for the next item of the inbox. It is not lost when the time is over at the moment it comes: the two sides agree,
-  by a claim, which of them was first.
+  Waits for the next item of the inbox. An item that arrives just when the timeout is over is not lost, because caller and server
+  agree on who was first by a claim.
   """
   @spec recv(GenServer.server(), timeout) :: term
   def recv(conn, :infinity), do: call(conn, {:recv, make_ref(), nil, false}, :infinity)
@@ -61,7 +63,7 @@ defmodule LinxNative.Conn.Call do
     with :timeout <- wait(conn, request, timeout) do
       GenServer.cast(conn, {:gave_up, id})
 
-      # A timeout of 0 asks for what is there. That takes the server a moment, and it says so if there is nothing.
+      # With a timeout of 0 the server needs a moment to look, and replies if there is nothing.
       answer = if timeout == 0 or claim == nil, do: wait(conn, request, @grace), else: :timeout
       with :timeout <- answer, do: give_up(conn, request, claim)
     end
@@ -73,7 +75,7 @@ defmodule LinxNative.Conn.Call do
       :gen_server.receive_response(request, 0)
       {:error, %Error{reason: :timeout}}
     else
-      # The server was first: its reply is on its way.
+      # The server was first, so its reply will come.
       wait(conn, request, :infinity)
     end
   end

@@ -1,17 +1,17 @@
 defmodule LinxNative.Conn.Entries do
   @moduledoc false
 
-  # What an exchange reports, see `t:LinxNative.Native.entry/0`: to whom it belongs.
+  # Assigns the entries of an exchange (see `t:LinxNative.Native.entry/0`) to requests and to the inbox.
 
   alias LinxNative.Conn.{Requests, State}
   alias LinxNative.{Error, Message}
 
-  # What a message that is kept takes besides its bytes, about, in bytes.
+  # The approximate memory of a kept message besides its bytes, in bytes.
   @overhead 256
 
   @doc """
-  Takes the entries of an exchange into the state. `items` is what it was to send, as `Requests.pop/1` gave it; returns
-  what was not sent.
+  Applies the entries of an exchange to the state. `items` are the items that it was given to send, as `Requests.pop/1` returned
+  them. Returns the items that were not sent.
   """
   @spec take(State.t(), [Native.entry()], [tuple]) :: {State.t(), [tuple]}
   def take(state, entries, items), do: Enum.reduce(entries, {state, items}, &entry/2)
@@ -44,8 +44,8 @@ defmodule LinxNative.Conn.Entries do
       else: {State.count(state, :foreign), items}
   end
 
-  # The kernel says so before what it still had room for, and keeps nothing more until all of that is received. So the
-  # gap comes after it.
+  # The kernel reports an overrun before the datagrams that it still had room for, and queues nothing more until these are
+  # received. So the loss comes after them.
   defp entry(:overrun, {state, items}), do: {%{tell_overrun(state) | overrun?: true}, items}
 
   defp entry({:failed, errno}, {state, items}) do
@@ -70,8 +70,7 @@ defmodule LinxNative.Conn.Entries do
     |> State.put({:error, error}, 0)
   end
 
-  # What is sent to a group of some protocols may be anybody's; only the kernel has port 0. What does not say who sent it
-  # is nobody's.
+  # In some protocols any program can send to a group. Only the kernel has port 0. A datagram without a sender is not accepted.
   defp accepted?(_state, nil), do: false
   defp accepted?(state, port_id), do: port_id == 0 or state.options.accept == :any
 
@@ -121,7 +120,8 @@ defmodule LinxNative.Conn.Entries do
     end
   end
 
-  # The messages of a datagram to one socket are all of one request; of which one, only the port says that it went to.
+  # All messages of a datagram to one socket belong to one request. The sender's port decides whether it is the request with this
+  # number.
   defp damaged(state, port_id, 0, <<_::64, number::native-32, _::binary>> = bytes, error) do
     if Requests.answers?(state.requests, number, port_id),
       do: State.fail(state, number, error),
@@ -132,7 +132,7 @@ defmodule LinxNative.Conn.Entries do
 
   defp put_damaged(state, bytes, error), do: State.put(state, {:error, error}, size(1, bytes))
 
-  # What so many messages take in memory, about: else those without a body would be many.
+  # The approximate memory of messages. Without the overhead, messages without a body would count as nothing.
   defp size(messages, bytes), do: byte_size(bytes) + @overhead * messages
 
   defp count_malformed(state, {:error, %Error{reason: :malformed}}),

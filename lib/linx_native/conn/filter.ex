@@ -1,14 +1,14 @@
 defmodule LinxNative.Conn.Filter do
   @moduledoc """
-  A filter of a socket: a classic BPF program, checked before it reaches the kernel.
+  Filters for a socket: classic BPF programs that are checked before they reach the kernel.
 
   The kernel runs the program of a socket (`SO_ATTACH_FILTER` of `socket(7)`) on every datagram
-  before it is queued there. What the program returns is how many bytes of it to keep, and 0 drops
+  before it queues the datagram. The program returns how many bytes of the datagram to keep; 0 drops
   it. See `linux/filter.h`, `linux/bpf_common.h` and Documentation/networking/filter.rst of the
   kernel.
 
-  That goes for all datagrams: a filter that drops error messages (type 2) drops the
-  acknowledgements of requests too. It runs once per datagram, on the first of its messages.
+  The filter applies to all datagrams: a filter that drops error messages (type 2) also drops the
+  acknowledgements of requests. It runs once per datagram, on the first of its messages.
 
   ## Offsets and byte order
 
@@ -17,9 +17,9 @@ defmodule LinxNative.Conn.Filter do
   returns 0, so the datagram is dropped.
 
   A load takes the bytes in network order, but netlink headers are in the order of the machine. So
-  a constant is to be in that order when it is compared with a field of the header: `native16/1`
-  and `native32/1` give it. On a little-endian machine `native16(16)` is 4096. This keeps messages
-  of type 16 (`RTM_NEWLINK`) and errors:
+  convert a constant with `native16/1` or `native32/1` before you compare it with a field of the
+  header. On a little-endian machine `native16(16)` is 4096. This program keeps messages of type 16
+  (`RTM_NEWLINK`) and errors:
 
       import LinxNative.Conn.Filter
 
@@ -32,11 +32,11 @@ defmodule LinxNative.Conn.Filter do
           return(0xFFFFFFFF)
         ])
 
-  Only equality and bits survive that swap: `jump_greater/3` and `jump_at_least/3` are of use with
-  single bytes, with `load_length/0`, and with fields in network order.
+  After this conversion only tests for equality and for bits are correct. Use `jump_greater/3` and
+  `jump_at_least/3` with single bytes, with `load_length/0`, and with fields in network order.
 
-  There are functions here for the instructions such filters need. Any other of classic BPF may be
-  given as the tuple it is. What is out of range in one is found by `assemble/1`.
+  This module has functions for the instructions that such filters need. Any other instruction of
+  classic BPF can be given as a tuple. `assemble/1` finds values that are out of range.
   """
 
   @typedoc """
@@ -53,17 +53,17 @@ defmodule LinxNative.Conn.Filter do
   @typedoc """
   Why the kernel would refuse an instruction.
 
-    * `:bad_instruction` - not a tuple of four numbers in their ranges
-    * `:unknown_opcode` - its code is none of classic BPF
+    * `:bad_instruction` - it is not a tuple of four numbers in their ranges
+    * `:unknown_opcode` - its code does not exist in classic BPF
     * `:division_by_zero` - it divides by the constant 0, or takes the remainder
     * `:bad_shift` - it shifts by a constant of 32 or more
-    * `:bad_memory` - its cell is not one of 0 to 15 (`BPF_MEMWORDS`)
+    * `:bad_memory` - its cell is not in 0 to 15 (`BPF_MEMWORDS`)
     * `:bad_jump` - it jumps beyond the last instruction
-    * `:unknown_ancillary` - it loads from 0xFFFFF000 (`SKF_AD_OFF`) or above, where each
-      `SKF_AD_*` has its place, and none is there
-    * `:no_return` - it is the last one, and returns nothing
-    * `:unwritten_memory` - it reads a cell that was not written on every path to it. As for the
-      kernel, a path goes on from a return to the instruction after it.
+    * `:unknown_ancillary` - it loads from 0xFFFFF000 (`SKF_AD_OFF`) or above, but not at the offset
+      of one of the `SKF_AD_*`
+    * `:no_return` - it is the last instruction, and not a return
+    * `:unwritten_memory` - it reads a cell that was not written on every path to it. As in the
+      kernel, a path continues from a return to the instruction after it.
   """
   @type reason ::
           :bad_instruction
@@ -80,7 +80,7 @@ defmodule LinxNative.Conn.Filter do
   Why the kernel would refuse a program.
 
     * `:empty`, `:too_long` - it has no instruction, or more than 4096
-    * `{index, reason}` - it would refuse the instruction at `index`, which counts from 0
+    * `{index, reason}` - the instruction at `index`, which counts from 0, is wrong
   """
   @type refusal :: :empty | :too_long | {index :: 0..4095, reason}
 
@@ -110,14 +110,14 @@ defmodule LinxNative.Conn.Filter do
   @ret_k 0x06
   @ret_a 0x16
 
-  # BPF_LD | BPF_ABS: of a word, a half word and a byte.
+  # BPF_LD | BPF_ABS with BPF_W, BPF_H and BPF_B.
   @ld_abs %{u32: 0x20, u16: 0x28, u8: 0x30}
   @ld_abs_codes Map.values(@ld_abs)
 
-  # BPF_JEQ, BPF_JGT, BPF_JGE and BPF_JSET: with a constant, and with X.
+  # BPF_JEQ, BPF_JGT, BPF_JGE and BPF_JSET, each with a constant (BPF_K) and with X (BPF_X).
   @conditional [@jeq_k, 0x1D, @jgt_k, 0x2D, @jge_k, 0x3D, @jset_k, 0x4D]
 
-  # chk_code_allowed() of net/core/filter.c.
+  # The opcodes that chk_code_allowed() of net/core/filter.c accepts.
   @loads @ld_abs_codes ++ [0x40, 0x48, 0x50, 0x00, @ld_mem, @ld_len]
   @loads_of_x [0x01, @ldx_mem, 0x81, 0xB1]
   @arithmetic_k [0x04, 0x14, 0x24, @div_k, 0x44, @and_k, @lsh_k, @rsh_k, @mod_k, 0xA4]
@@ -131,20 +131,20 @@ defmodule LinxNative.Conn.Filter do
              @arithmetic_k ++ @arithmetic_x ++ @conditional ++ @transfers ++ @returns
 
   @doc """
-  The program of a list of instructions, as an array of `struct sock_filter`.
+  Checks a list of instructions and returns the program as an array of `struct sock_filter`.
 
-  It holds 8 bytes for each of the 1 to 4096 instructions (`BPF_MAXINSNS`), in the order of the
-  machine.
+  The array has 8 bytes for each of the 1 to 4096 instructions (`BPF_MAXINSNS`), in the byte order of
+  the machine.
 
-  The checks are those of `bpf_check_classic()` and `check_load_and_stores()` of
-  net/core/filter.c. The kernel answers each with EINVAL, and does not say which it was. It also
-  limits what the filters of a socket hold in memory (`net.core.optmem_max`), the former until it
-  is replaced: so a program of thousands of instructions may still get ENOMEM.
+  The checks are the same as in `bpf_check_classic()` and `check_load_and_stores()` of
+  net/core/filter.c. The kernel returns EINVAL for all of them, without the reason. The kernel also
+  limits the memory of a socket's filters (`net.core.optmem_max`), and counts the old filter until it
+  is replaced. So a program of thousands of instructions may still fail with ENOMEM.
 
   ## Errors
 
   A `LinxNative.Error` with the reason `:filter`, and a `t:refusal/0` as its `detail`. `:no_return` and
-  `:unwritten_memory` are looked for when nothing else is wrong, in this order.
+  then `:unwritten_memory` are checked last.
   """
   @spec assemble([instruction]) :: {:ok, binary} | {:error, Error.t()}
   def assemble(instructions) when is_list(instructions) do
@@ -173,7 +173,7 @@ defmodule LinxNative.Conn.Filter do
     end
   end
 
-  # `left` instructions follow.
+  # `left` is the number of instructions that follow.
   defp check({code, jt, jf, k}, left)
        when code in 0..0xFFFF and jt in 0..0xFF and jf in 0..0xFF and k in 0..@max_k do
     cond do
@@ -195,7 +195,7 @@ defmodule LinxNative.Conn.Filter do
 
   defp check_constant(@ja, k, left) when k >= left, do: :bad_jump
 
-  # From SKF_AD_PROTOCOL, 0, to SKF_AD_VLAN_TPID, 60.
+  # The offsets go from SKF_AD_PROTOCOL, 0, to SKF_AD_VLAN_TPID, 60.
   defp check_constant(code, k, _left)
        when code in @ld_abs_codes and k >= @ancillary and
               (k - @ancillary > 60 or rem(k, 4) != 0) do
@@ -209,8 +209,8 @@ defmodule LinxNative.Conn.Filter do
     if code in @returns, do: :ok, else: {:error, {count - 1, :no_return}}
   end
 
-  # `written` has a bit for each cell that was written on every path to here, and `ahead` those
-  # that were on the jumps to instructions further on.
+  # `written` has a bit for each cell that was written on every path to this instruction. `ahead` has,
+  # for each target of an earlier jump, the bits that were written on all these jumps.
   defp check_memory([], _index, _written, _ahead), do: :ok
 
   defp check_memory([{code, _jt, _jf, k} = instruction | rest], index, written, ahead) do
@@ -229,7 +229,7 @@ defmodule LinxNative.Conn.Filter do
     {Bitwise.bor(written, cell(k)), ahead}
   end
 
-  # Only its targets go on from a jump, so it narrows nothing for the next instruction.
+  # The next instruction does not follow a jump, so the jump does not restrict the cells there.
   defp step({@ja, _jt, _jf, k}, next, written, ahead) do
     {@all_cells, arrive(ahead, next + k, written)}
   end
@@ -251,7 +251,7 @@ defmodule LinxNative.Conn.Filter do
   @doc """
   Loads the `:u8`, `:u16` or `:u32` at an offset in bytes into the accumulator, in network order.
 
-  Beyond the end of the datagram, the program returns 0.
+  If the load reaches beyond the end of the datagram, the program returns 0.
   """
   @spec load(:u8 | :u16 | :u32, offset :: 0..0xFFFF_FFFF) :: instruction
   def load(size, offset) when is_map_key(@ld_abs, size), do: {@ld_abs[size], 0, 0, offset}
@@ -263,7 +263,7 @@ defmodule LinxNative.Conn.Filter do
   def load_length, do: {@ld_len, 0, 0, 0}
 
   @doc """
-  Leaves those bits of the accumulator that `k` has.
+  Clears the bits of the accumulator that are not set in `k`.
   """
   @spec bit_and(k :: 0..0xFFFF_FFFF) :: instruction
   def bit_and(k), do: {@and_k, 0, 0, k}
@@ -299,13 +299,13 @@ defmodule LinxNative.Conn.Filter do
   def jump_any_bit(k, jt, jf), do: {@jset_k, jt, jf, k}
 
   @doc """
-  Ends the program: keeps the first `k` bytes of the datagram, all if it is shorter; 0 drops it.
+  Ends the program and keeps the first `k` bytes of the datagram, or all of it if it is shorter. 0 drops the datagram.
   """
   @spec return(k :: 0..0xFFFF_FFFF) :: instruction
   def return(k), do: {@ret_k, 0, 0, k}
 
   @doc """
-  What `load(:u16, offset)` gives for a field of a netlink header that is `n`, 0 to 65535.
+  Returns the value that `load(:u16, offset)` gives for a field of a netlink header with the value `n`, 0 to 65535.
 
   Another number raises `FunctionClauseError`.
   """
@@ -316,7 +316,7 @@ defmodule LinxNative.Conn.Filter do
   end
 
   @doc """
-  What `load(:u32, offset)` gives for a field of a netlink header that is `n`, 0 to 4294967295.
+  Returns the value that `load(:u32, offset)` gives for a field of a netlink header with the value `n`, 0 to 4294967295.
 
   Another number raises `FunctionClauseError`.
   """

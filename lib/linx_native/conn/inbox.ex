@@ -1,14 +1,14 @@
 defmodule LinxNative.Conn.Inbox do
   @moduledoc false
 
-  # Queue of unsolicited messages, with flow control: events, and answers to what was sent without waiting for them.
+  # Queue of unsolicited messages, with flow control: events, and answers to messages of `LinxNative.Conn.send/3`.
   #
-  # It belongs to the process of the connection, and sends to others from there.
+  # It is part of the process of the connection, which delivers the messages.
   #
-  # There is one subscriber, with flow control as `:gen_udp` has it, and there are the callers blocked in
-  # `LinxNative.Conn.recv/2`, who come first. What nobody wants yet is kept, up to a number of bytes.
+  # There is one subscriber, with flow control as in `:gen_udp`, and there are the callers blocked in `LinxNative.Conn.recv/2`,
+  # who come first. Unclaimed messages are kept, up to a number of bytes.
 
-  alias LinxNative.Conn.{Caller, Line}
+  alias LinxNative.Conn.{Caller, KeyedQueue}
   alias LinxNative.Error
 
   @enforce_keys [:room]
@@ -16,13 +16,13 @@ defmodule LinxNative.Conn.Inbox do
     :room,
     :subscriber,
     active: false,
-    waiting: Line.new(),
+    waiting: KeyedQueue.new(),
     kept: :queue.new(),
     size: 0
   ]
 
   @typedoc """
-  How many datagrams the subscriber gets: all, one, so many, or none.
+  How many datagrams the subscriber gets: all (`true`), one (`:once`), a number, or none (`false`).
   """
   @type active :: boolean | :once | 1..32_767
 
@@ -31,30 +31,30 @@ defmodule LinxNative.Conn.Inbox do
 
   @opaque t :: %__MODULE__{}
 
-  @doc "An empty one that keeps up to `room` bytes."
+  @doc "Returns an empty inbox that keeps up to `room` bytes."
   @spec new(non_neg_integer) :: t
   def new(room), do: %__MODULE__{room: room}
 
-  @doc "Whether somebody wants what is to come."
+  @doc "Reports whether the subscriber or a caller wants the next datagram."
   @spec wanted?(t) :: boolean
-  def wanted?(inbox), do: inbox.active != false or Line.size(inbox.waiting) > 0
+  def wanted?(inbox), do: inbox.active != false or KeyedQueue.size(inbox.waiting) > 0
 
-  @doc "How many datagrams are wanted now."
+  @doc "Returns how many datagrams the subscriber and the callers want now."
   @spec wanted(t) :: non_neg_integer | :all
   def wanted(%{active: true}), do: :all
 
   def wanted(%{active: active} = inbox) do
     by_subscriber = %{false: 0, once: 1}
-    Line.size(inbox.waiting) + Map.get(by_subscriber, active, active)
+    KeyedQueue.size(inbox.waiting) + Map.get(by_subscriber, active, active)
   end
 
   @doc """
-  Puts something in, that takes so many bytes. `:overrun` says that it was thrown away, as there was no room.
+  Adds an item of `size` bytes. Returns `:overrun` if it was dropped because there was no room.
   """
   @spec put(t, item, non_neg_integer) :: {:ok | :overrun, t}
   def put(inbox, item, size) do
     case receiver(inbox) do
-      # Nothing is kept then.
+      # If somebody wants an item, none is kept.
       {receiver, inbox} when receiver != nil ->
         {:ok, deliver(inbox, receiver, item)}
 
@@ -67,32 +67,32 @@ defmodule LinxNative.Conn.Inbox do
     end
   end
 
-  @doc "Sets the subscriber, and how much it wants."
+  @doc "Sets the subscriber, and how many datagrams it gets."
   @spec activate(t, pid | nil, active) :: t
   def activate(inbox, subscriber, active) do
     hand_over(%{inbox | subscriber: subscriber, active: active})
   end
 
-  @doc "Somebody waits for the next item."
+  @doc "Adds a caller that waits for the next item."
   @spec wait(t, Caller.t()) :: t
   def wait(inbox, caller) do
-    hand_over(%{inbox | waiting: Line.put_last(inbox.waiting, Caller.id(caller), caller)})
+    hand_over(%{inbox | waiting: KeyedQueue.put_last(inbox.waiting, Caller.id(caller), caller)})
   end
 
-  @doc "Somebody waits no more: who it was, or `nil` if nobody waits by that id."
+  @doc "Removes a waiting caller and returns it, or `nil` if no caller with that id waits."
   @spec leave(t, reference) :: {Caller.t() | nil, t}
   def leave(inbox, id) do
-    {caller, waiting} = Line.pop(inbox.waiting, id)
+    {caller, waiting} = KeyedQueue.pop(inbox.waiting, id)
     {caller, %{inbox | waiting: waiting}}
   end
 
   @doc "Returns the callers blocked in `recv/2`."
   @spec waiting(t) :: [Caller.t()]
   def waiting(inbox) do
-    for id <- Line.keys(inbox.waiting), do: Line.get(inbox.waiting, id)
+    for id <- KeyedQueue.keys(inbox.waiting), do: KeyedQueue.get(inbox.waiting, id)
   end
 
-  # It is told once, where the gap is, so that any number of them takes no room.
+  # Consecutive losses are one item, at the place of the loss, so that they take no room.
   defp gap(inbox) do
     if match?({:value, {{:error, %Error{reason: :overrun}}, 0}}, :queue.peek_r(inbox.kept)),
       do: inbox,
@@ -113,9 +113,9 @@ defmodule LinxNative.Conn.Inbox do
     end
   end
 
-  # Who gets the next item: a caller that has not given up, or the subscriber.
+  # Returns the receiver of the next item: a caller that has not given up, or the subscriber.
   defp receiver(inbox) do
-    case Line.pop_first(inbox.waiting) do
+    case KeyedQueue.pop_first(inbox.waiting) do
       {_id, caller, waiting} ->
         inbox = %{inbox | waiting: waiting}
         if Caller.claim(caller), do: {caller, inbox}, else: receiver(forget(inbox, caller))

@@ -1,19 +1,27 @@
 defmodule LinxNative.Conn.Loaded do
   @moduledoc false
 
-  # The modules that a request and an error need. They are loaded before a connection starts: later no descriptor may be
-  # left to load them with.
+  # Loads the modules that a request and an error need before a connection starts, because later there may be no descriptor left
+  # to load them with.
 
   alias LinxNative.{Alignment, Attributes, Conn, Errno, Error, Message, Names}
 
   @modules [Access, Enum, GenServer, Integer, Keyword, List, Map, Process, System] ++
              [:atomics, :file, :gen_server, :queue] ++
              [Alignment, Attributes, Attributes.Kind, Attributes.Schema, Errno, Error, Message] ++
-             [Names, Conn.Call, Conn.Caller, Conn.Entries, Conn.Inbox, Conn.Line, Conn.Options] ++
+             [
+               Names,
+               Conn.Call,
+               Conn.Caller,
+               Conn.Entries,
+               Conn.Inbox,
+               Conn.KeyedQueue,
+               Conn.Options
+             ] ++
              [Conn.Outcome, Conn.Requests, Conn.Server, Conn.Socket, Conn.State, Conn.Streaming] ++
              [Conn.Trace]
 
-  @doc "Loads them."
+  @doc "Loads the modules."
   @spec ensure!() :: :ok
   def ensure! do
     for module <- @modules, do: {:module, ^module} = Code.ensure_loaded(module)

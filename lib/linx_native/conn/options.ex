@@ -1,7 +1,7 @@
 defmodule LinxNative.Conn.Options do
   @moduledoc false
 
-  # The options of the functions of `LinxNative.Conn`, checked before the process gets them.
+  # Checks the options of the functions of `LinxNative.Conn` before the process gets them.
 
   alias LinxNative.Conn.Filter
   alias LinxNative.{Message, Names, Native, Rtnetlink}
@@ -28,7 +28,7 @@ defmodule LinxNative.Conn.Options do
     crypto: 21
   }
 
-  # What the kernel's `int` holds when doubled.
+  # The kernel doubles the size, and keeps it in an `int`.
   @max_buffer 0x3FFFFFFF
   @max_group 0x7FFFFFFF
   @max_datagram 0x1000000
@@ -57,7 +57,7 @@ defmodule LinxNative.Conn.Options do
   @server [:name, :timeout, :debug, :spawn_opt, :hibernate_after]
   @max_timeout 0xFFFFFFFF
 
-  # What each option of start_link/2 can be.
+  # The valid values of each option, for messages.
   @choices %{
     netns: ":host, {:pid, pid}, {:path, path} or {:fd, fd}",
     groups: "a list of multicast groups",
@@ -70,27 +70,27 @@ defmodule LinxNative.Conn.Options do
     trace: "true, false or a process",
     subscriber: "a process",
     active: "true, false, :once or a number, 1 to 32767",
-    name: "a name as of GenServer.start_link/3",
+    name: "a name as in GenServer.start_link/3",
     timeout: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity",
-    debug: "a list as of GenServer.start_link/3",
-    spawn_opt: "a list as of GenServer.start_link/3",
+    debug: "a list as in GenServer.start_link/3",
+    spawn_opt: "a list as in GenServer.start_link/3",
     hibernate_after: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity",
     retry: "a number of further attempts, 0 or more",
     ack: "true or false",
     to: "a port id, 0 to #{0xFFFFFFFF}"
   }
 
-  @doc "The names of the socket's options that are on or off."
+  @doc "Returns the names of the socket's boolean options."
   @spec flags() :: [atom]
   def flags, do: @flags
 
-  @doc "The protocol whose names the messages of a connection have, see `t:LinxNative.Message.protocol/0`."
+  @doc "Returns the protocol of a number if its messages have names, else `nil`. See `t:LinxNative.Message.protocol/0`."
   @spec named(integer) :: Message.protocol() | nil
   def named(0), do: :route
   def named(16), do: :generic
   def named(_number), do: nil
 
-  @doc "The number of a protocol."
+  @doc "Returns the number of a protocol."
   @spec protocol!(atom | integer) :: integer
   def protocol!(protocol) when is_map_key(@protocols, protocol), do: @protocols[protocol]
   def protocol!(protocol) when protocol in -0x80000000..0x7FFFFFFF, do: protocol
@@ -100,7 +100,7 @@ defmodule LinxNative.Conn.Options do
     raise ArgumentError, "a protocol is an integer or one of #{names}, not #{inspect(other)}"
   end
 
-  @doc "The options as the process takes them, with what was left out."
+  @doc "Checks the options of start_link/2 and returns them as the process takes them, with the defaults."
   @spec parse!(keyword, integer) :: map
   def parse!(options, protocol) do
     options = options |> validate!(@defaults, @server) |> Map.new()
@@ -122,12 +122,12 @@ defmodule LinxNative.Conn.Options do
       subscriber: options.subscriber,
       active: options.active,
       packet_info: options.packet_info,
-      # What is off is off in a new socket.
+      # Every flag is off in a new socket.
       flags: for(flag <- @flags -- [:packet_info], options[flag], do: {flag, true})
     }
   end
 
-  @doc "Splits the options of start_link/2: those of GenServer.start_link/3, with a default, and the others."
+  @doc "Splits the options of start_link/2 into those of GenServer.start_link/3, with a default, and the others."
   @spec split!(term) :: {keyword, keyword}
   def split!(options) do
     {server, others} = options |> keyword!() |> Keyword.split(@server)
@@ -135,17 +135,17 @@ defmodule LinxNative.Conn.Options do
     {Keyword.put_new(server, :hibernate_after, 1000), others}
   end
 
-  @doc "The options of a call, with what was left out."
+  @doc "Checks the options of a call and returns them with the defaults."
   @spec call!(term, keyword) :: keyword
   def call!(options, defaults), do: validate!(options, defaults)
 
-  @doc "A timeout, which is no option."
+  @doc "Checks and returns a timeout that is an argument."
   @spec timeout!(term) :: timeout
   def timeout!(timeout) do
     if check(:timeout, timeout), do: timeout, else: refuse!("a timeout", :timeout, timeout)
   end
 
-  @doc "Checks the name of an option of the socket, and its value."
+  @doc "Checks the name of an option of the socket, and its value if it is given."
   @spec option!(term) :: :ok
   @spec option!(term, term) :: :ok
   def option!(name) when name in @flags or name in [:read_buffer, :write_buffer], do: :ok
@@ -163,7 +163,7 @@ defmodule LinxNative.Conn.Options do
       else: refuse!("the option #{inspect(name)}", name, value)
   end
 
-  # `others` are options too, but not here any more.
+  # `others` are options that were split off before; the message lists them too.
   defp validate!(options, defaults, others \\ []) do
     for {name, _value} <- keyword!(options),
         not Keyword.has_key?(defaults, name),
@@ -196,7 +196,7 @@ defmodule LinxNative.Conn.Options do
 
   defguardp is_group(group) when is_integer(group) and group in 1..@max_group
 
-  @doc "The number of a multicast group, which may have a name if the protocol has names here, see `named/1`."
+  @doc "Returns the number of a multicast group. A name is valid only if the protocol has names, see `named/1`."
   @spec group!(term, Message.protocol() | nil) :: pos_integer
   def group!(group, _protocol) when is_group(group), do: group
   def group!(name, :route) when is_atom(name), do: Rtnetlink.group(name)
@@ -216,7 +216,7 @@ defmodule LinxNative.Conn.Options do
   defp check(:netns, {:path, path}), do: is_binary(path)
   defp check(:netns, {:fd, fd}), do: is_integer(fd) and fd in 0..0x7FFFFFFF
   defp check(:netns, _other), do: false
-  # Each of them is checked by group!/2.
+  # group!/2 checks each group.
   defp check(:groups, groups), do: is_list(groups) and not List.improper?(groups)
   defp check(name, nil) when name in [:read_buffer, :write_buffer, :filter, :subscriber], do: true
 
@@ -234,7 +234,7 @@ defmodule LinxNative.Conn.Options do
     is_boolean(active) or active == :once or (is_integer(active) and active in 1..32_767)
   end
 
-  # GenServer checks a name.
+  # GenServer checks the name.
   defp check(:name, _name), do: true
   defp check(name, list) when name in [:debug, :spawn_opt], do: is_list(list)
 

@@ -17,7 +17,7 @@ defmodule LinxNative.Conn.Outcome do
   @spec read(Message.t(), :error | :done) :: :ok | {:error, Error.t()}
   def read(%Message{body: <<0::native-32, _::binary>>}, _kind), do: :ok
 
-  # Not every protocol says how a dump ended.
+  # Some protocols end a dump without an outcome.
   def read(%Message{body: <<>>}, :done), do: :ok
 
   def read(%Message{body: <<code::native-signed-32, rest::binary>>} = message, kind)
@@ -36,7 +36,7 @@ defmodule LinxNative.Conn.Outcome do
 
   def read(%Message{}, _kind), do: {:error, Error.malformed({:no_outcome, 0})}
 
-  # After the error comes the request: its header, and unless the answer is capped all of it.
+  # The error is followed by the header of the request and, unless the answer is capped, the rest of the request.
   defp skip(_message, :done, rest), do: rest
 
   defp skip(message, :error, <<length::native-32, _::binary>> = rest) do
@@ -46,7 +46,7 @@ defmodule LinxNative.Conn.Outcome do
 
   defp skip(_message, :error, _rest), do: <<>>
 
-  # What the kernel says besides the error is worth less than the error.
+  # If the attributes are malformed, the error itself is still returned.
   defp decode(bytes) do
     case Attributes.decode(bytes, @attributes) do
       {:ok, attributes} -> attributes

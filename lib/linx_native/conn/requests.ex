@@ -1,17 +1,17 @@
 defmodule LinxNative.Conn.Requests do
   @moduledoc false
 
-  # The requests of a connection, and which answer belongs to which: no process, no socket.
+  # The pending requests of a connection. Decides which answer belongs to which request. It has no process and no socket.
   #
-  # A request is pending until its last answer, and waits until it is sent. The kernel runs one dump at a time for each
-  # socket and refuses others meanwhile, so of several dumps the others wait.
+  # A request is pending from add/2 to its last answer. It waits until it is sent. The kernel runs one dump at a time for each
+  # socket and refuses others meanwhile, so dumps wait for each other.
   #
-  # Every request has a sequence number of its own. That of a request which was given up (its time was over, its caller
-  # died) is remembered as long as it is among the last 4096 of them: an answer that comes late is nobody's.
+  # Every request has a sequence number of its own. If a request was given up (its timeout was over, or its caller died), its
+  # number is remembered while it is among the last 4096 such numbers: a late answer belongs to no other request.
   #
-  # However many requests there are, each function but give_up_sent/1 and all/1 takes the same time.
+  # Each function but give_up_sent/1 and all/1 takes the same time, however many requests are pending.
 
-  alias LinxNative.Conn.{Line, Outcome}
+  alias LinxNative.Conn.{KeyedQueue, Outcome}
   alias LinxNative.{Error, Message}
 
   @enforce_keys [:next, :port_id]
@@ -20,17 +20,17 @@ defmodule LinxNative.Conn.Requests do
     :port_id,
     pending: %{},
     sent: %{},
-    waiting: Line.new(),
-    dumps: Line.new(),
+    waiting: KeyedQueue.new(),
+    dumps: KeyedQueue.new(),
     dump: nil,
-    late: Line.new()
+    late: KeyedQueue.new()
   ]
 
   @opaque t :: %__MODULE__{}
 
   @typedoc """
-  A request: whose it is, the port it goes to, its message without sequence number and port id, whether it may begin a
-  dump, whether it asks for an acknowledgement, and whether for an echo.
+  A request: its caller, the port that it goes to, its message without sequence number and port id, whether it may start a dump,
+  whether it asks for an acknowledgement, and whether it asks for an echo.
   """
   @type request :: %{
           from: term,
@@ -49,26 +49,26 @@ defmodule LinxNative.Conn.Requests do
   @done 3
   @data_lost 4
 
-  # How many late ones are remembered. The kernel's come at once, if at all.
+  # How many numbers of given up requests are remembered. If a late answer of the kernel comes, it comes at once.
   @remembered 4096
 
   @max 0xFFFFFFFF
 
-  @doc "No requests yet; the first gets the sequence number `first`, or 1 for 0."
+  @doc "Returns an empty set of requests. The first request gets the sequence number `first`, or 1 for 0."
   @spec new(Message.u32(), Message.u32()) :: t
   def new(first, port_id), do: %__MODULE__{next: max(first, 1), port_id: port_id}
 
-  @doc "Takes a sequence number that no request has: 1 to 4294967295."
+  @doc "Returns a sequence number that no request has: 1 to 4294967295."
   @spec number(t) :: {Message.u32(), t}
   def number(%{next: number} = requests) do
     requests = %{requests | next: if(number == @max, do: 1, else: number + 1)}
 
-    if Map.has_key?(requests.pending, number) or Line.get(requests.late, number) != nil,
+    if Map.has_key?(requests.pending, number) or KeyedQueue.get(requests.late, number) != nil,
       do: number(requests),
       else: {number, requests}
   end
 
-  @doc "Adds a request."
+  @doc "Adds a request and returns its sequence number."
   @spec add(t, request) :: {Message.u32(), t}
   def add(requests, request) do
     {number, requests} = number(requests)
@@ -76,29 +76,31 @@ defmodule LinxNative.Conn.Requests do
     requests = %{requests | pending: Map.put(requests.pending, number, request)}
 
     if request.dump?,
-      do: {number, next_dump(%{requests | dumps: Line.put_last(requests.dumps, number, :dump)})},
+      do:
+        {number,
+         next_dump(%{requests | dumps: KeyedQueue.put_last(requests.dumps, number, :dump)})},
       else: {number, wait(requests, number)}
   end
 
-  @doc "Adds bytes that are sent as they are and not waited for, after what is waiting. `id` is no integer."
+  @doc "Adds bytes that are sent as they are, without waiting for an answer. `id` must not be an integer."
   @spec post(t, term, Message.u32(), binary) :: t
   def post(requests, id, to, bytes) do
-    %{requests | waiting: Line.put_last(requests.waiting, id, {to, bytes})}
+    %{requests | waiting: KeyedQueue.put_last(requests.waiting, id, {to, bytes})}
   end
 
-  @doc "Takes back what was posted and is not sent yet."
+  @doc "Removes a post that is not sent yet."
   @spec unpost(t, term) :: t
   def unpost(requests, id) do
-    {_post, waiting} = Line.pop(requests.waiting, id)
+    {_post, waiting} = KeyedQueue.pop(requests.waiting, id)
     %{requests | waiting: waiting}
   end
 
   @doc """
-  The next that is to be sent: what it is (the number of a request, or what `post/4` was given), its port and its bytes.
+  Removes and returns the next item to send: the number of a request or the id of a post, its port and its bytes.
   """
   @spec pop(t) :: {{term, Message.u32(), binary}, t} | :empty
   def pop(requests) do
-    case Line.pop_first(requests.waiting) do
+    case KeyedQueue.pop_first(requests.waiting) do
       :empty ->
         :empty
 
@@ -111,7 +113,7 @@ defmodule LinxNative.Conn.Requests do
     end
   end
 
-  @doc "Puts back, to be sent next, what was popped and not sent."
+  @doc "Puts items that were popped but not sent back to the front."
   @spec unpop(t, [{term, Message.u32(), binary}]) :: t
   def unpop(requests, items) do
     items
@@ -119,14 +121,14 @@ defmodule LinxNative.Conn.Requests do
     |> Enum.reduce(requests, fn {id, to, bytes}, requests ->
       if is_integer(id),
         do: unpop_request(requests, id),
-        else: %{requests | waiting: Line.put_first(requests.waiting, id, {to, bytes})}
+        else: %{requests | waiting: KeyedQueue.put_first(requests.waiting, id, {to, bytes})}
     end)
   end
 
-  # One that was given up meanwhile is not there any more.
+  # A request that was given up meanwhile is not put back.
   defp unpop_request(requests, number) do
     if Map.has_key?(requests.pending, number),
-      do: %{requests | waiting: Line.put_first(requests.waiting, number, :request)},
+      do: %{requests | waiting: KeyedQueue.put_first(requests.waiting, number, :request)},
       else: requests
   end
 
@@ -143,7 +145,7 @@ defmodule LinxNative.Conn.Requests do
     end
   end
 
-  @doc "Gives one up that has not ended: its request, or `nil` if there is none of that number."
+  @doc "Gives up a pending request and returns it, or `nil` if no request has that number."
   @spec give_up(t, Message.u32()) :: {request | nil, t}
   def give_up(requests, number) do
     case Map.pop(requests.pending, number) do
@@ -155,14 +157,14 @@ defmodule LinxNative.Conn.Requests do
         {request, remember(%{requests | pending: pending, sent: sent}, number, request)}
 
       {request, pending} ->
-        {_, waiting} = Line.pop(requests.waiting, number)
-        {_, dumps} = Line.pop(requests.dumps, number)
+        {_, waiting} = KeyedQueue.pop(requests.waiting, number)
+        {_, dumps} = KeyedQueue.pop(requests.dumps, number)
         requests = %{requests | pending: pending, waiting: waiting, dumps: dumps}
         {request, free_dump(requests, number)}
     end
   end
 
-  @doc "Gives up all that were sent."
+  @doc "Gives up all requests that were sent, and returns them."
   @spec give_up_sent(t) :: {[{Message.u32(), request}], t}
   def give_up_sent(requests) do
     requests.sent
@@ -173,7 +175,7 @@ defmodule LinxNative.Conn.Requests do
     end)
   end
 
-  @doc "Whether what a port sends with this number is of the answer to a request."
+  @doc "Reports whether a message with this number from this port belongs to the answer to a request."
   @spec answers?(t, Message.u32(), Message.u32()) :: boolean
   def answers?(requests, number, port_id) do
     match?(%{^number => %{sent?: true, to: ^port_id}}, requests.pending)
@@ -187,23 +189,23 @@ defmodule LinxNative.Conn.Requests do
   @spec count(t) :: non_neg_integer
   def count(requests), do: map_size(requests.pending)
 
-  @doc "Whether an answer may still come."
+  @doc "Reports whether an answer may still come."
   @spec expecting?(t) :: boolean
   def expecting?(requests) do
     requests.dump != nil or map_size(requests.sent) > 0
   end
 
-  @doc "Whether the kernel may be in the middle of the dump of this number."
+  @doc "Reports whether the kernel may be in the middle of the dump with this number."
   @spec dumping?(t, Message.u32()) :: boolean
   def dumping?(requests, number), do: requests.dump == number
 
-  @doc "Whether there is something to be sent."
+  @doc "Reports whether there is something to send."
   @spec waiting?(t) :: boolean
-  def waiting?(requests), do: Line.size(requests.waiting) > 0
+  def waiting?(requests), do: KeyedQueue.size(requests.waiting) > 0
 
   @doc """
-  Nothing is left to be received. The kernel makes the next part of a dump when one is received, so a dump whose request
-  was given up is over.
+  Records that nothing is left to receive. The kernel makes the next part of a dump when a part is received, so a dump whose
+  request was given up is then over.
   """
   @spec drained(t) :: t
   def drained(%{dump: nil} = requests), do: requests
@@ -215,8 +217,8 @@ defmodule LinxNative.Conn.Requests do
   end
 
   @doc """
-  Whether a message to a group is the answer to a request for an echo (`NLM_F_ECHO`). The kernel sends that to the group
-  without us, and once more to us alone, but as if it were to the group.
+  Reports whether a message to a group is the answer to a request for an echo (`NLM_F_ECHO`). The kernel sends an echo to the
+  other members of the group, and to this socket separately, but marked as sent to the group.
   """
   @spec echo?(t, Message.t()) :: boolean
   def echo?(requests, %{sequence: number, port_id: port_id}) do
@@ -224,18 +226,19 @@ defmodule LinxNative.Conn.Requests do
   end
 
   @doc """
-  Takes a message that came from a port to this socket alone.
+  Takes a message that a port sent to this socket alone. Returns one of these:
 
-    * `{:ended, number, request, result}` - it was the last one of a request
-    * `:taken` - it is one of several of a request
+    * `{:ended, number, request, result}` - it is the last message of the answer to a request
+    * `:taken` - it is another message of an answer
     * `:late` - it belongs to a request that was given up
-    * `:unknown` - it is none of ours
+    * `:unknown` - it belongs to no request
   """
   @spec take(t, Message.t(), Message.u32()) ::
           {{:ended, Message.u32(), request, result} | :taken | :late | :unknown, t}
   def take(requests, message, port_id) do
     number = message.sequence
-    # The kernel, whose port is 0, leaves out whom it answers in some protocols: in NETLINK_AUDIT.
+
+    # In some protocols, for example NETLINK_AUDIT, the kernel (port 0) does not fill in the port id of the receiver.
     to_us? = message.port_id == requests.port_id or {message.port_id, port_id} == {0, 0}
 
     case requests.pending do
@@ -249,12 +252,12 @@ defmodule LinxNative.Conn.Requests do
 
   defp answer(requests, request, %{type: type} = message) when type in [@error, @done] do
     kind = if type == @error, do: :error, else: :done
-    # The end of a dump may be all that says so.
+    # The flag for an interrupted dump may be only in its last message.
     request = interrupted(request, message)
     result = with :ok <- Outcome.read(message, kind), do: complete(request)
     {ended, requests} = ended(requests, request, message, result)
 
-    # Where several messages were the answer to what is no dump, the acknowledgement comes after them.
+    # If a request that is no dump is answered by several messages, the acknowledgement comes after them.
     late? = type == @done and request.ack? and not request.dump?
     {ended, if(late?, do: remember(requests, message.sequence, request), else: requests)}
   end
@@ -291,7 +294,7 @@ defmodule LinxNative.Conn.Requests do
 
   defp late(requests, %{sequence: number, type: type}, port_id) do
     cond do
-      Line.get(requests.late, number) != port_id -> {:unknown, requests}
+      KeyedQueue.get(requests.late, number) != port_id -> {:unknown, requests}
       type in [@error, @done] -> {:late, requests |> forget(number) |> free_dump(number)}
       true -> {:late, requests}
     end
@@ -301,7 +304,7 @@ defmodule LinxNative.Conn.Requests do
   defp free_dump(requests, _number), do: requests
 
   defp next_dump(%{dump: nil} = requests) do
-    case Line.pop_first(requests.dumps) do
+    case KeyedQueue.pop_first(requests.dumps) do
       :empty -> requests
       {number, :dump, dumps} -> wait(%{requests | dump: number, dumps: dumps}, number)
     end
@@ -310,15 +313,15 @@ defmodule LinxNative.Conn.Requests do
   defp next_dump(requests), do: requests
 
   defp wait(requests, number) do
-    %{requests | waiting: Line.put_last(requests.waiting, number, :request)}
+    %{requests | waiting: KeyedQueue.put_last(requests.waiting, number, :request)}
   end
 
-  # The oldest are forgotten first.
+  # Forgets the oldest number if there are too many.
   defp remember(requests, number, %{to: port_id}) do
-    late = Line.put_last(requests.late, number, port_id)
+    late = KeyedQueue.put_last(requests.late, number, port_id)
 
-    if Line.size(late) > @remembered do
-      {_number, _port_id, late} = Line.pop_first(late)
+    if KeyedQueue.size(late) > @remembered do
+      {_number, _port_id, late} = KeyedQueue.pop_first(late)
       %{requests | late: late}
     else
       %{requests | late: late}
@@ -326,7 +329,7 @@ defmodule LinxNative.Conn.Requests do
   end
 
   defp forget(requests, number) do
-    {_port_id, late} = Line.pop(requests.late, number)
+    {_port_id, late} = KeyedQueue.pop(requests.late, number)
     %{requests | late: late}
   end
 

@@ -1,11 +1,11 @@
 defmodule LinxNative.Conn.Server do
   @moduledoc false
 
-  # The process behind a `LinxNative.Conn`: it owns the socket, and is the only one that sends and receives.
+  # The process of a `LinxNative.Conn`. It owns the socket, and is the only process that sends and receives.
   #
-  # What is to be sent is collected while other work is done, and then given to one call of
-  # `LinxNative.Native.exchange/3`, which also receives the answers: the kernel has them ready when `sendto(2)`
-  # returns. The socket is watched only while an answer is still to come, or somebody wants events; else these stay in the
+  # Messages to send are collected while the process does other work, and then passed to one call of
+  # `LinxNative.Native.exchange/3`. That call also receives the answers, which the kernel has ready when `sendto(2)`
+  # returns. The socket is watched only while an answer is pending or somebody wants events. Otherwise events stay in the
   # kernel's buffer.
 
   use GenServer
@@ -13,18 +13,18 @@ defmodule LinxNative.Conn.Server do
   alias LinxNative.Conn.{Caller, Entries, Inbox, Options, Requests, Socket, State, Trace}
   alias LinxNative.Error
 
-  # How many messages go to one call.
+  # The largest number of messages in one call.
   @batch 64
 
-  # No limit.
+  # No limit on the number of datagrams.
   @all 0xFFFFFFFF
 
-  # After so many bytes what is left of them is collected, as soon as no answer is being put together. A process that has
-  # little to do would else keep its largest heap.
+  # After this many received bytes the process collects its garbage, as soon as no answer is incomplete. Otherwise an idle process
+  # would keep its largest heap.
   @collect 262_144
 
   @doc """
-  Starts it, linked to the caller. The connection ends when one of `owners` does.
+  Starts the process, linked to the caller. It ends when one of `owners` ends.
   """
   @spec start_link({[pid], integer, map, keyword}) :: GenServer.on_start()
   def start_link({owners, protocol, options, server}) do
@@ -33,9 +33,9 @@ defmodule LinxNative.Conn.Server do
 
   @impl true
   def init({owners, protocol, options}) do
-    # However many messages wait, a garbage collection does not look at them.
+    # Off the heap, so that a garbage collection does not copy waiting messages.
     Process.flag(:message_queue_data, :off_heap)
-    # The link alone would let it outlive a process that ends normally.
+    # The link alone does not end this process if an owner ends normally.
     monitors = Map.new(owners, &{Process.monitor(&1), &1})
 
     case Socket.open(protocol, options) do
@@ -55,21 +55,21 @@ defmodule LinxNative.Conn.Server do
         {:ok, state |> State.activate(options.subscriber, options.active) |> watch()}
 
       {:error, error} ->
-        # Else the caller would get an exit signal with the error.
+        # Otherwise the caller would get an exit signal with the error.
         for owner <- owners, do: Process.unlink(owner)
         {:stop, {:shutdown, error}}
     end
   end
 
   @impl true
-  def handle_call({:speak, protocol, request}, from, state) do
+  def handle_call({:protocol, protocol, request}, from, state) do
     if state.protocol in [nil, protocol],
       do: handle_call(request, from, state),
       else:
         {:reply, {:error, %Error{reason: :protocol, detail: {protocol, state.protocol}}}, state}
   end
 
-  # The kernel would refuse its answer.
+  # The kernel would refuse the answer of another port.
   def handle_call({:request, _id, %{to: to}}, _from, %{options: %{accept: :kernel}} = state)
       when to != 0 do
     {:reply, {:error, %Error{reason: :not_accepted}}, state}
@@ -92,7 +92,7 @@ defmodule LinxNative.Conn.Server do
 
     cond do
       not Inbox.wanted?(state.inbox) -> {:noreply, watch(state)}
-      # Its time is over already, and the next message says so.
+      # The caller's timeout of 0 is over already, and its cast comes next. So the exchange cannot wait.
       now? -> {:noreply, exchange(state)}
       true -> {:noreply, work(state)}
     end
@@ -102,7 +102,7 @@ defmodule LinxNative.Conn.Server do
     {:reply, :ok, state |> State.activate(pid, active) |> watch()}
   end
 
-  # The option itself stays on: it tells an event from an answer.
+  # The option of the socket stays on, because it tells an event from an answer.
   def handle_call({:native, _stage, :set_flag, [:packet_info, on]}, _from, state) do
     {:reply, :ok, %{state | packet_info: on}}
   end
@@ -115,8 +115,8 @@ defmodule LinxNative.Conn.Server do
     {:reply, Socket.call(state.socket, stage, function, arguments), state}
   end
 
-  def handle_call(:beside, _from, state) do
-    options = Socket.beside(state.socket, %{state.options | trace: state.trace})
+  def handle_call(:stream_options, _from, state) do
+    options = Socket.stream_options(state.socket, %{state.options | trace: state.trace})
     {:reply, {:ok, {self(), state.number, options}}, state}
   end
 
@@ -126,7 +126,7 @@ defmodule LinxNative.Conn.Server do
 
   @impl true
   def handle_cast({:gave_up, id}, state) do
-    # One that waits in recv/2 on another node is told that it left before anything came.
+    # A caller of recv/2 on another node gets this reply as the confirmation that nothing was delivered to it.
     {:noreply, leave(state, id, &Caller.reply(&1, {:error, %Error{reason: :timeout}}))}
   end
 
@@ -162,7 +162,7 @@ defmodule LinxNative.Conn.Server do
     State.end_all(state, %Error{reason: :closed})
   end
 
-  # What a message without sequence number or port id gets.
+  # Fills in a sequence number and a port id that are 0.
   defp address(
          <<head::binary-size(8), number::native-32, port_id::native-32, body::binary>>,
          requests
@@ -173,7 +173,8 @@ defmodule LinxNative.Conn.Server do
     {{{number, port_id}, bytes}, requests}
   end
 
-  # By a message to itself: what came before it is done first, and so collected.
+  # Schedules an exchange by a message to itself: messages that arrived before it are handled first, so their requests are
+  # collected.
   defp work(%{working?: true} = state), do: state
 
   defp work(state) do
@@ -203,7 +204,7 @@ defmodule LinxNative.Conn.Server do
     end
   end
 
-  # An answer may be behind any number of others. Without one, the kernel keeps what nobody wants.
+  # An answer may be queued behind any number of events. If no answer is pending, unclaimed events stay in the kernel's buffer.
   defp limit(state, items) do
     case Inbox.wanted(state.inbox) do
       :all ->
@@ -234,7 +235,7 @@ defmodule LinxNative.Conn.Server do
 
   defp collect(%{garbage: bytes} = state) do
     if bytes >= @collect and not Requests.expecting?(state.requests) do
-      # Later: while this is handled, gen_server has the state from before, with the answer in it.
+      # Later, because gen_server still references the previous state, with the answer in it, while this message is handled.
       send(self(), :collect)
       %{state | garbage: 0}
     else
@@ -254,10 +255,10 @@ defmodule LinxNative.Conn.Server do
 
   defp watch(state), do: state
 
-  # A caller that waits no more, because its time is over or because it ended.
+  # Removes a caller whose timeout is over, or that ended.
   defp leave(state, id, ending) do
     {dump?, state} = State.leave(state, id, ending)
-    # Others wait for the end of a dump, and nothing else may come to be received.
+    # Other dumps wait for the end of this one, which only an exchange can find.
     if dump?, do: work(state), else: state
   end
 

@@ -1,18 +1,19 @@
 defmodule LinxNative.Conn.Socket do
-  @moduledoc """
-  The socket of a connection, with names for errors: how it is opened and set up, and what is known of it.
-  """
+  @moduledoc false
+
+  # The socket of a connection: opens it, sets its options, and turns errnos into a `LinxNative.Error`.
 
   alias LinxNative.Native
   alias LinxNative.Error
 
-  @typedoc "The module of its functions, `LinxNative.Native` or one like it, and what that opened."
+  @typedoc "The module of the native functions, `LinxNative.Native` or a replacement, and the socket that it opened."
   @type t :: {module, term}
 
   @doc """
-  Opens one with the options that `LinxNative.Conn.Options.parse!/1` gave, for the calling process. Also its port id.
+  Opens a socket for the calling process, with the options that `LinxNative.Conn.Options.parse!/2` returned. Returns also its port
+  id.
 
-  If that fails the socket is closed, at the latest when the process ends.
+  If this fails, the socket is closed, at the latest when the process ends.
   """
   @spec open(integer, map) ::
           {:ok, t, Native.u32()} | {:error, Error.t()}
@@ -25,7 +26,7 @@ defmodule LinxNative.Conn.Socket do
   end
 
   @doc """
-  Calls a function of `LinxNative.Native` for it, which is the stage that an error names.
+  Calls a function of `LinxNative.Native` for a socket. `stage` is the stage of an error.
   """
   @spec call(t, Error.stage(), atom, list) :: :ok | {:ok, term} | {:error, Error.t()}
   def call({native, socket}, stage, function, arguments) do
@@ -37,37 +38,38 @@ defmodule LinxNative.Conn.Socket do
   end
 
   @doc """
-  Returns the options of another socket in the same network namespace, whose requests are answered in the same way, and
-  which gets nothing else.
+  Returns the options for the socket of a stream: in the same network namespace and with the same options for answers, but without
+  groups and filter.
   """
-  @spec beside(t, map) :: map
-  def beside({_native, reference} = socket, options) do
+  @spec stream_options(t, map) :: map
+  def stream_options({_native, reference} = socket, options) do
     flags =
       for flag <- [:cap_ack, :ext_ack, :strict_check],
           call(socket, flag, :flag, [flag]) == {:ok, true},
           do: {flag, true}
 
-    # To look at the namespace of a socket takes a right that one of the VM's own namespace does without.
+    # To find the namespace of a socket needs CAP_NET_ADMIN. A socket in the VM's own namespace does not need that.
     netns = if options.netns == :host, do: :host, else: {:beside, reference}
     own = %{groups: [], filter: nil, buffers: [], accept: :kernel, subscriber: nil, active: false}
     options |> Map.merge(own) |> Map.merge(%{netns: netns, flags: flags})
   end
 
-  @doc "See `LinxNative.Native.exchange/3`."
-  @spec exchange(t, [{Native.u32(), binary}], Native.u32()) :: [Native.entry()] | Native.failed()
+  @doc "Sends and receives, see `LinxNative.Native.exchange/3`."
+  @spec exchange(t, [{Native.u32(), binary}], Native.u32()) ::
+          [Native.entry()] | Native.socket_error()
   def exchange({native, socket}, messages, datagrams),
     do: native.exchange(socket, messages, datagrams)
 
-  @doc "See `LinxNative.Native.select/2`."
-  @spec select(t, reference) :: :ok | Native.failed()
+  @doc "Asks for one message when there is something to receive, see `LinxNative.Native.select/2`."
+  @spec select(t, reference) :: :ok | Native.socket_error()
   def select({native, socket}, reference), do: native.select(socket, reference)
 
-  @doc "See `LinxNative.Native.close/1`."
+  @doc "Closes the socket, see `LinxNative.Native.close/1`."
   @spec close(t) :: :ok
   def close({native, socket}), do: native.close(socket)
 
   @doc """
-  What the kernel says of it; `nil` for what it does not tell.
+  Returns what the kernel knows about a socket; `nil` for a value that it does not return.
   """
   @spec info(t) :: map
   def info(socket) do
@@ -94,8 +96,8 @@ defmodule LinxNative.Conn.Socket do
     end
   end
 
-  # The stage, and the function. The packet info first, so that no event is taken for an answer; the groups last, as what
-  # they bring is subject to all else.
+  # The steps, each with its stage. The packet info comes first, so that no event is taken for an answer. The groups come last,
+  # so that all other options apply to their events.
   defp steps(options) do
     kernel = if options.accept == :kernel, do: [{:accept, :only_kernel, []}], else: []
     filter = if options.filter, do: [{:filter, :attach_filter, [options.filter]}], else: []

@@ -1,7 +1,7 @@
 defmodule LinxNative.Conn.State do
   @moduledoc false
 
-  # The state of the server, and the functions that change it without the socket. They reply to callers.
+  # The state of the server, with the functions that change it and need no socket. They reply to callers.
 
   alias LinxNative.Conn.{Caller, Inbox, Requests}
   alias LinxNative.Error
@@ -25,7 +25,7 @@ defmodule LinxNative.Conn.State do
               [
                 :armed,
                 :subscription,
-                # By the id of a caller: the number of its request, or the caller of a post and the addresses of that.
+                # By the id of a caller: the number of its request, or, for a post, the caller and the addresses of the messages.
                 callers: %{},
                 working?: false,
                 overrun?: false,
@@ -50,7 +50,7 @@ defmodule LinxNative.Conn.State do
     count(%{state | requests: requests, callers: callers}, :requests)
   end
 
-  @doc "Adds messages that are sent as they are. Their caller gets `addresses` when they were."
+  @doc "Adds messages that are sent as they are. Their caller gets `addresses` when they are sent."
   @spec post(t, Caller.t(), term, non_neg_integer, binary) :: t
   def post(state, caller, addresses, to, bytes) do
     id = Caller.id(caller)
@@ -58,7 +58,7 @@ defmodule LinxNative.Conn.State do
     %{state | requests: requests, callers: Map.put(state.callers, id, {caller, addresses})}
   end
 
-  @doc "Marks what was popped of the requests as sent."
+  @doc "Marks a request or a post as sent."
   @spec sent(t, term) :: t
   def sent(state, number) when is_integer(number) do
     count(%{state | requests: Requests.sent(state.requests, number)}, :sent)
@@ -70,7 +70,7 @@ defmodule LinxNative.Conn.State do
     count(%{state | callers: callers}, :sent)
   end
 
-  @doc "Ends a request, or what was popped of the requests, with an error."
+  @doc "Ends a request or a post with an error."
   @spec fail(t, term, Error.t()) :: t
   def fail(state, number, error) when is_integer(number) do
     {request, requests} = Requests.give_up(state.requests, number)
@@ -84,7 +84,7 @@ defmodule LinxNative.Conn.State do
     %{state | callers: callers}
   end
 
-  @doc "Ends all requests that were sent: any of their answers may be what is lost."
+  @doc "Ends all requests in flight with an error, because any of their answers may be lost."
   @spec fail_sent(t, Error.t()) :: t
   def fail_sent(state, error) do
     {given_up, requests} = Requests.give_up_sent(state.requests)
@@ -102,8 +102,8 @@ defmodule LinxNative.Conn.State do
   end
 
   @doc """
-  Forgets a caller that waits no more, whatever it waits for. `ending` ends it. Whether it leaves a dump that the kernel
-  may be in the middle of.
+  Removes a caller that no longer waits, whatever it waited for, and calls `ending` with it. Reports whether the kernel may be in the
+  middle of its dump.
   """
   @spec leave(t, reference, (Caller.t() -> :ok)) :: {dump? :: boolean, t}
   def leave(state, id, ending) do
@@ -135,7 +135,7 @@ defmodule LinxNative.Conn.State do
     end
   end
 
-  @doc "Ends everybody who waits, with an error."
+  @doc "Replies to all waiting callers with an error."
   @spec end_all(t, Error.t()) :: :ok
   def end_all(state, error) do
     requests = for request <- Requests.all(state.requests), do: request.from
@@ -147,7 +147,7 @@ defmodule LinxNative.Conn.State do
     :ok
   end
 
-  @doc "Puts an item into the inbox, that takes so many bytes."
+  @doc "Adds an item of `size` bytes to the inbox."
   @spec put(t, Inbox.item(), non_neg_integer) :: t
   def put(state, item, size) do
     case {Inbox.put(state.inbox, item, size), item} do
@@ -157,7 +157,7 @@ defmodule LinxNative.Conn.State do
     end
   end
 
-  @doc "Makes a process the subscriber, or none."
+  @doc "Makes a process the subscriber, or removes it if `subscriber` is `nil`."
   @spec activate(t, pid | nil, Inbox.active()) :: t
   def activate(state, subscriber, active) do
     if state.subscription, do: Process.demonitor(state.subscription, [:flush])
@@ -165,7 +165,7 @@ defmodule LinxNative.Conn.State do
     %{state | subscription: subscription, inbox: Inbox.activate(state.inbox, subscriber, active)}
   end
 
-  @doc "Whether anything is to be received."
+  @doc "Reports whether there is a reason to receive: a wanted event, or a pending answer."
   @spec wanted?(t) :: boolean
   def wanted?(state) do
     Inbox.wanted?(state.inbox) or Requests.expecting?(state.requests)

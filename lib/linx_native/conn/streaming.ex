@@ -1,9 +1,9 @@
 defmodule LinxNative.Conn.Streaming do
   @moduledoc false
 
-  # A dump whose parts are received as they are consumed. It has a socket of its own, in the namespace of the connection's:
-  # the kernel runs one dump at a time for each socket and keeps it there until its next part is received, so that a slow
-  # consumer would hold up the others. The socket ends with its consumer, and with the connection.
+  # A dump whose parts are received as they are consumed. It has a socket of its own in the connection's namespace, because the
+  # kernel runs one dump at a time for each socket, and a slow consumer would delay the other dumps. The process of this socket ends
+  # when its consumer or the connection ends.
 
   alias LinxNative.Conn.{Call, Outcome, Server}
   alias LinxNative.{Error, Message}
@@ -15,7 +15,7 @@ defmodule LinxNative.Conn.Streaming do
   @data_lost 4
 
   @doc """
-  Returns an enumerable of the messages of a dump. `request` has the flags of one. `timeout` is that of each part.
+  Returns an enumerable of the messages of a dump. `request` must have the flags of a dump. `timeout` applies to each part.
   """
   @spec stream(GenServer.server(), Message.t(), timeout) :: Enumerable.t()
   def stream(conn, request, timeout) do
@@ -31,8 +31,8 @@ defmodule LinxNative.Conn.Streaming do
   """
   @spec start(GenServer.server(), pid, timeout) :: {:ok, pid} | {:error, Error.t()}
   def start(conn, consumer, timeout) do
-    with {:ok, {pid, protocol, options}} <- Call.call(conn, :beside, timeout) do
-      # It must not end its consumer, so there is no link.
+    with {:ok, {pid, protocol, options}} <- Call.call(conn, :stream_options, timeout) do
+      # No link, because the socket's process must not end its consumer.
       case GenServer.start(Server, {[consumer, pid], protocol, options}, timeout: timeout) do
         {:error, {:shutdown, error}} -> {:error, error}
         {:error, :timeout} -> {:error, %Error{reason: :timeout}}
@@ -63,12 +63,12 @@ defmodule LinxNative.Conn.Streaming do
     :error, {:erpc, _reason} -> {:error, %Error{reason: :closed}}
   end
 
-  # Nothing is raised before `close/1` knows the socket.
+  # Raises only here, when `close/1` already knows the socket.
   defp next({:open, socket, request, timeout}) do
     id = make_ref()
     send = {:send, id, [Message.encode(request)], 0}
 
-    case Call.call_until(socket, Call.speak(request, send), id, timeout) do
+    case Call.call_until(socket, Call.with_protocol(request, send), id, timeout) do
       {:ok, [{number, _port_id}]} -> {[], {:more, socket, number, timeout}}
       {:error, error} -> raise error
     end
@@ -95,7 +95,7 @@ defmodule LinxNative.Conn.Streaming do
   end
 
   @doc """
-  Takes the messages of a datagram: those of the dump, and whether there are more, or why not.
+  Returns the messages of the dump in a datagram, and whether more follow, the dump is done, or an error ended it.
   """
   @spec part([Message.t()], Message.u32()) :: {[Message.t()], :more | :done | Error.t()}
   def part(messages, number), do: part(messages, number, [])
@@ -112,10 +112,10 @@ defmodule LinxNative.Conn.Streaming do
     end
   end
 
-  # Of another dump, or of none.
+  # Skips messages that do not belong to this dump.
   defp part([_message | rest], number, taken), do: part(rest, number, taken)
 
-  # What came before was handed out already.
+  # The earlier messages were already delivered, so the error carries only the rest.
   defp interrupted(messages) do
     messages = for %{type: type} = message <- messages, type not in [@error, @done], do: message
     %Error{reason: :dump_interrupted, messages: messages}

@@ -1,10 +1,10 @@
 defmodule LinxNative.Conn.Test do
   @moduledoc """
-  A test double of `LinxNative.Conn`, for tests of code that uses a connection: no socket, no privileges, and the answers
-  that the test gives.
+  A test double of `LinxNative.Conn`, for tests of code that uses a connection. It needs no socket and no privileges, and returns
+  the answers that the test gives.
 
-  It is a connection in everything but its socket: it numbers requests, keeps their time, tells answers from events, and
-  takes every function and option of `LinxNative.Conn`.
+  Only the socket is replaced. The double numbers requests, keeps timeouts, tells answers from events, and has every function and
+  option of `LinxNative.Conn`.
 
       defmodule MyApp.LinksTest do
         use ExUnit.Case, async: true
@@ -24,22 +24,22 @@ defmodule LinxNative.Conn.Test do
 
   ## Answers
 
-  They are given as a list of `{request, answer}`, which are expected in that order, or as a function of a request that
-  returns its answer. The function runs in a process of its own. A request that is not the expected one, or a function that
-  raises, ends the connection and whoever is linked to it: the test fails and says why.
+  Answers are a list of `{request, answer}`, in the order in which the requests are expected, or a function that takes a request
+  and returns its answer. The function runs in a process of its own. If another request comes than the expected one, or the
+  function raises, the connection ends with the processes that are linked to it. So the test fails with the reason.
 
   An answer is one of these:
 
-    * `:ok` - done, without a reply
-    * `{:ok, messages}` - these replies. Their sequence number and port id are those of the request. The end of a dump and
-      the acknowledgement come by themselves
-    * `{:error, name}` - refused, with the name of an errno, for example `:eperm`
-    * `{:error, {name, text}}` - refused, with the kernel's own words
-    * `:ignore` - none: the request is not answered
+    * `:ok` - success without a reply
+    * `{:ok, messages}` - these replies. They get the sequence number and port id of the request. The end of a dump and the
+      acknowledgement are added
+    * `{:error, name}` - an error with the name of an errno, for example `:eperm`
+    * `{:error, {name, text}}` - the same with a message of the kernel
+    * `:ignore` - no answer
 
-  A dump that was interrupted is one of a reply with the flag `:dump_intr`.
+  To interrupt a dump, give a reply the flag `:dump_intr`.
 
-  Requests are compared by type, body and flags, but for `:request` and `:ack`.
+  Requests are compared by type, body and flags. The flags `:request` and `:ack` are ignored.
 
   ## Events
 
@@ -47,12 +47,12 @@ defmodule LinxNative.Conn.Test do
       :ok = Conn.Test.send_event(conn, :link, [Rtnetlink.message(:newlink, attributes: [ifname: "eth1"])])
       assert_receive {:netlink, ^conn, [message], %{group: 1}}
 
-  `overrun/1` has the connection lose events.
+  `overrun/1` makes the connection lose events.
 
-  ## What it is not
+  ## Limits
 
-  Filters are checked and not run. Options of the socket are kept and have no effect, but for `:packet_info` and
-  `:datagram`. Other ports than the kernel's are refused. There is no descriptor, and no network namespace.
+  Filters are checked but not run. Options of the socket are stored but have no effect, except for `:packet_info` and `:datagram`.
+  Messages to other ports than the kernel's are refused. There is no descriptor and no network namespace.
   """
 
   alias LinxNative.Conn
@@ -60,7 +60,7 @@ defmodule LinxNative.Conn.Test do
   alias LinxNative.Conn.Test.Kernel
   alias LinxNative.{Errno, Error, Message}
 
-  @typedoc "What is answered to a request."
+  @typedoc "The answer to a request."
   @type answer ::
           :ok
           | {:ok, [Message.t()]}
@@ -85,7 +85,8 @@ defmodule LinxNative.Conn.Test do
 
   It can be a child of a supervisor, as `{LinxNative.Conn.Test, {answers, options}}`.
 
-  Options: those of `LinxNative.Conn.start_link/2`, and `:protocol`, its first argument; `:route`. `:netns` has no effect.
+  Options: the options of `LinxNative.Conn.start_link/2`, and `:protocol`, its first argument, default `:route`. `:netns` has no
+  effect.
   """
   @spec start_link(answers, keyword) :: GenServer.on_start() | {:error, Error.t()}
   def start_link(answers, options \\ []) do
@@ -104,9 +105,9 @@ defmodule LinxNative.Conn.Test do
   end
 
   @doc """
-  Sends an event to a connection: messages, in one datagram, to a multicast group, by its number or its name.
+  Sends an event to a connection: messages in one datagram to a multicast group, which is given by number or name.
 
-  A connection that is not in the group does not get it: `:not_joined`.
+  If the connection has not joined the group, it does not get the event, and the function returns `:not_joined`.
   """
   @spec send_event(Conn.t(), pos_integer | atom, [Message.t()]) ::
           :ok | :not_joined
@@ -116,13 +117,13 @@ defmodule LinxNative.Conn.Test do
   end
 
   @doc """
-  Has a connection lose what is on its way, as if its read buffer were full.
+  Makes a connection report an overrun, as if its read buffer had been full.
   """
   @spec overrun(Conn.t()) :: :ok
   def overrun(conn), do: native(conn, :lose, [])
 
   @doc """
-  Returns the expected requests that have not come yet, with their answers; none if the answers are a function.
+  Returns the expected requests that have not come yet, with their answers. The list is empty if the answers are a function.
   """
   @spec unused(Conn.t()) :: [{Message.t(), answer}]
   def unused(conn), do: native(conn, :left, [])

@@ -1,24 +1,24 @@
 defmodule LinxNative.Conn.Trace do
   @moduledoc """
-  Shows what goes over a `LinxNative.Conn`: each datagram that it sends or receives, and each error of its socket.
+  Shows the traffic of a `LinxNative.Conn`: each datagram that it sends or receives, and each error of its socket.
 
       {:ok, conn} = LinxNative.Conn.start_link(:route, trace: true)
 
-  prints each message to standard error, and on a second line what it says, if that is known here: the outcome of a
-  request, a message of `LinxNative.Rtnetlink`, the command and attributes of one of generic netlink.
+  prints each message to standard error. A second line shows its content, if this library can decode it: the outcome of a
+  request, a message of `LinxNative.Rtnetlink`, or the command and attributes of a message of generic netlink.
 
       08:15:02.123 #PID<0.150.0> to 0: #LinxNative.Message<:getlink (18), flags: [:request, :ack] (0x5), ...>
         %{family: :unspec, index: 7, ...} []
       08:15:02.123 #PID<0.150.0> from 0: #LinxNative.Message<:error (2), flags: [:capped] (0x100), ...>
         the kernel refused the request: no such device (:enodev, errno 19)
 
-  With a process in place of `true`, that process gets `{:netlink_trace, conn, %LinxNative.Conn.Trace{}}` instead.
-  `LinxNative.Conn.trace/2` turns it on and off while the connection is in use.
+  If a pid is given instead of `true`, that process gets `{:netlink_trace, conn, %LinxNative.Conn.Trace{}}` instead.
+  `LinxNative.Conn.trace/2` turns the trace on and off while the connection is in use.
 
-  A trace has everything in it, also keys that are set or read. There is no flow control: a process that is slower than
-  the connection gets a long message queue. While it prints, the connection waits for standard error.
+  A trace contains everything, also secret keys that are set or read. There is no flow control: if the process is slower than the
+  connection, its message queue grows. If the trace is printed, the connection waits for standard error.
 
-  When it is off, which is the default, it takes one comparison for each call of the kernel.
+  If the trace is off, which is the default, it costs one comparison for each system call.
   """
 
   alias LinxNative.Conn.Outcome
@@ -35,13 +35,12 @@ defmodule LinxNative.Conn.Trace do
   A datagram, or an error of the socket.
 
     * `direction` - `:sent` or `:received`
-    * `time` - when the call of the kernel had returned
-    * `port_id` - the port it went to or came from; 0 is the kernel; `nil` if it is an error of the socket
-    * `group`, `nsid` - of one that was received, see `t:LinxNative.Conn.origin/0`
-    * `bytes` - what was sent or received: the first 16 bytes of a datagram that is too long; `nil` if it is an error of
-      the socket
+    * `time` - the time when the system call had returned
+    * `port_id` - the port that it went to or came from; 0 is the kernel; `nil` for an error of the socket
+    * `group`, `nsid` - of a received datagram, see `t:LinxNative.Conn.origin/0`
+    * `bytes` - the bytes of the datagram, or the first 16 bytes if it is too long; `nil` for an error of the socket
     * `messages` - the messages in it
-    * `error` - `nil`, or what went wrong with it
+    * `error` - the error of this datagram or of the socket, or `nil`
   """
   @type t :: %__MODULE__{
           direction: :sent | :received,
@@ -55,7 +54,7 @@ defmodule LinxNative.Conn.Trace do
         }
 
   @doc false
-  # Tells what one exchange sent and received. `to` is what the option `:trace` says.
+  # Reports what one exchange sent and received. `to` is the value of the option `:trace`.
   def exchanged(false, _protocol, _messages, _entries), do: :ok
 
   def exchanged(to, protocol, messages, entries) do
@@ -116,7 +115,7 @@ defmodule LinxNative.Conn.Trace do
   defp tell(pid, event), do: send(pid, {:netlink_trace, self(), event})
 
   @doc """
-  The lines that `trace: true` prints for an event, without the last newline.
+  Returns the lines that `trace: true` prints for an event, without the last newline.
   """
   @spec format(pid, t) :: String.t()
   def format(conn, %__MODULE__{} = event) do
@@ -139,7 +138,7 @@ defmodule LinxNative.Conn.Trace do
     end
   end
 
-  # A family may have a header of its own before the attributes: then these are no attributes.
+  # If the family has a header of its own before the attributes, the bytes may not decode as attributes.
   defp meaning(%{protocol: :generic} = message) do
     case Genetlink.decode(message, Genetlink.schema(message)) do
       {:ok, %{command: command, attributes: attributes}} ->

@@ -1,19 +1,19 @@
 defmodule LinxNative.Message.Description do
   @moduledoc false
 
-  # The names of what a message has as numbers, for `inspect/1`.
+  # The names of the type and the flags of a message, for `inspect/1`.
 
   alias LinxNative.Message
   alias LinxNative.Rtnetlink.Types
 
-  # NLMSG_* of linux/netlink.h, of every protocol.
+  # NLMSG_* of linux/netlink.h, which every protocol has.
   @control %{1 => :noop, 2 => :error, 3 => :done, 4 => :overrun}
   @acknowledgements [:error, :done]
 
-  # GENL_ID_CTRL of linux/genetlink.h; the kernel numbers the other families as it gets to know them.
+  # GENL_ID_CTRL of linux/genetlink.h. The kernel numbers the other families when they are registered.
   @nlctrl 16
 
-  # NLM_F_* in the order in which they are looked for. What the upper ones mean depends on the request.
+  # NLM_F_* in the order in which they are matched. The meaning of the upper bits depends on the request.
   @common [:request, :multi, :ack, :echo, :dump_intr, :dump_filtered]
   @more %{
     acknowledgement: [:capped, :ack_tlvs],
@@ -24,7 +24,7 @@ defmodule LinxNative.Message.Description do
   }
   @dump_and_create Message.flags([:dump, :create])
 
-  @doc "The name of its type, or `nil`."
+  @doc "Returns the name of a message's type, or `nil`."
   @spec type(Message.t()) :: atom
   def type(%Message{type: type}) when is_map_key(@control, type), do: @control[type]
   def type(%Message{protocol: :generic, type: @nlctrl}), do: :nlctrl
@@ -36,7 +36,7 @@ defmodule LinxNative.Message.Description do
 
   def type(%Message{}), do: nil
 
-  @doc "The names of its flags; bits whose meaning is not known are one number at the end."
+  @doc "Returns the names of a message's flags. Bits whose meaning is not known are one number at the end."
   @spec flags(Message.t()) :: [Message.flag() | pos_integer]
   def flags(%Message{flags: flags} = message) do
     {names, rest} = Enum.flat_map_reduce(@common ++ more(message), flags, &take/2)
@@ -58,7 +58,7 @@ defmodule LinxNative.Message.Description do
     end
   end
 
-  # The types of rtnetlink come in fours, in this order; the last changes what there is.
+  # The types of rtnetlink come in groups of four, in this order. The fourth changes an existing object.
   defp request(type), do: elem({:new, :delete, :get, :new}, rem(type, 4))
 
   defimpl Inspect, for: Message do
@@ -66,7 +66,7 @@ defmodule LinxNative.Message.Description do
 
     alias LinxNative.Message.Description
 
-    # A message may have anything in it that somebody wrote there.
+    # Fields of a struct may hold any term, so only valid types and flags are named.
     def inspect(%{type: type, flags: flags} = message, opts)
         when type in 0..0xFFFF and flags in 0..0xFFFF do
       fields = [

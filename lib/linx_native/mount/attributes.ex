@@ -1,7 +1,7 @@
 defmodule LinxNative.Mount.Attributes do
   @moduledoc false
 
-  # The flags of mounts by name, as numbers of `linux/mount.h`.
+  # Converts names of mount attributes to the flags of `linux/mount.h`.
 
   import Bitwise
 
@@ -9,7 +9,7 @@ defmodule LinxNative.Mount.Attributes do
 
   @on %{ro: 0x1, nosuid: 0x2, nodev: 0x4, noexec: 0x8, nodiratime: 0x80, nosymfollow: 0x20_0000}
   @off %{rw: 0x1, suid: 0x2, dev: 0x4, exec: 0x8, diratime: 0x80, symfollow: 0x20_0000}
-  # One of them: three values of one field.
+  # These are three values of one field, so only one of them can be set.
   @access_times %{relatime: 0, noatime: 0x10, strictatime: 0x20}
   @access_time 0x70
 
@@ -26,7 +26,7 @@ defmodule LinxNative.Mount.Attributes do
   @propagations %{shared: 1 <<< 20, private: 1 <<< 18, slave: 1 <<< 19, unbindable: 1 <<< 17}
 
   @doc """
-  Returns what the names set and clear.
+  Returns the flags that these names set and clear.
   """
   @spec parse!(term) :: {set :: non_neg_integer, clear :: non_neg_integer}
   def parse!(names) when is_list(names) do
@@ -50,7 +50,7 @@ defmodule LinxNative.Mount.Attributes do
   end
 
   @doc """
-  Returns the number of a propagation; `nil` changes none.
+  Returns the number of a propagation; 0, which changes nothing, for `nil`.
   """
   @spec propagation!(term) :: non_neg_integer
   def propagation!(nil), do: 0

@@ -1,8 +1,8 @@
 defmodule LinxNative.Mount.Error do
   @moduledoc """
-  An error of `LinxNative.Mount`: every `{:error, _}` of it carries one.
+  The exception in every `{:error, _}` of `LinxNative.Mount`.
 
-  Match on `reason`, which is an atom. `Exception.message/1` says what happened and what can be done.
+  Match on `reason`, which is an atom. `Exception.message/1` says what happened and what to do.
 
       iex> alias LinxNative.Mount
       iex> {:error, error} = Mount.bind("/nowhere", "/mnt")
@@ -14,8 +14,8 @@ defmodule LinxNative.Mount.Error do
     * `reason` - the name of an errno, for example `:eperm`, the number if Linux has no name for it, or `:timeout`
     * `stage` - the step that failed, see `t:stage/0`; `nil` with `:timeout`
     * `errno` - the error number; `nil` with `:timeout`
-    * `path` - the path that the step was about, if it was about one
-    * `text` - the kernel's own words, if it had any: what `fsconfig(2)` and `fsmount(2)` leave in the log of the file system
+    * `path` - the path of the step, if it has one
+    * `text` - the kernel's own message, if there is one: the log that `fsconfig(2)` and `fsmount(2)` write
   """
 
   alias LinxNative.Errno
@@ -33,20 +33,21 @@ defmodule LinxNative.Mount.Error do
   @typedoc """
   The step that failed.
 
-    * `:thread`, `:unshare` - the thread of the call: `pthread_create(3)`; `unshare(2)` and the VM's `/proc`
-    * `{:open, option}` - the namespace that was given as this option: `open(2)`
-    * `{:enter, option}` - the same: `setns(2)`
-    * `:source`, `:target`, `:layer`, `:new_root`, `:put_old` - this path was looked up: `openat2(2)`
-    * `:clone` - the source was copied: `open_tree(2)`
-    * `:file_system` - there is no such file system: `fsopen(2)`
-    * `{:option, name}` - this option of the file system: `fsconfig(2)`
-    * `:superblock` - the file system was made: `fsconfig(2)`, `fsmount(2)`; `mount(2)` for a procfs before Linux 6.17
-    * `:fork` - the child that made that `mount(2)`: `clone(2)`
-    * `:attributes` - attributes and propagation: `mount_setattr(2)`
-    * `:user_namespace` - the user namespace of an id map was made: `clone(2)`, `/proc/<pid>/uid_map`
-    * `:id_map` - the ids were mapped: `mount_setattr(2)`
-    * `:create` - the target was made: `mkdirat(2)`, `mknodat(2)`
-    * `:attach` - the mount was put onto the target: `move_mount(2)`
+    * `:thread` - makes the thread of the call: `pthread_create(3)`
+    * `:unshare` - gives the thread a working directory of its own: `unshare(2)`, and opens the VM's `/proc`
+    * `{:open, option}` - opens the namespace of this option: `open(2)`
+    * `{:enter, option}` - enters the namespace of this option: `setns(2)`
+    * `:source`, `:target`, `:layer`, `:new_root`, `:put_old` - resolves this path: `openat2(2)`
+    * `:clone` - copies the source: `open_tree(2)`
+    * `:file_system` - opens the type of the file system: `fsopen(2)`
+    * `{:option, name}` - sets this option of the file system: `fsconfig(2)`
+    * `:superblock` - makes the file system: `fsconfig(2)`, `fsmount(2)`; `mount(2)` for a procfs before Linux 6.17
+    * `:fork` - makes the child that calls that `mount(2)`: `clone(2)`
+    * `:attributes` - sets attributes and propagation: `mount_setattr(2)`
+    * `:user_namespace` - makes the user namespace of an id map: `clone(2)`, `/proc/<pid>/uid_map`
+    * `:id_map` - maps the ids: `mount_setattr(2)`
+    * `:create` - makes the target: `mkdirat(2)`, `mknodat(2)`
+    * `:attach` - attaches the mount to the target: `move_mount(2)`
     * `:umount` - `umount2(2)`
     * `:pivot_root` - `pivot_root(2)`
   """
@@ -66,7 +67,7 @@ defmodule LinxNative.Mount.Error do
     }
   end
 
-  # Each has a letter for its kind in front: `e tmpfs: Unknown parameter 'sise'`.
+  # The kernel puts a letter for the kind in front of each line: `e tmpfs: Unknown parameter 'sise'`.
   defp text([]), do: nil
 
   defp text(words) do
@@ -79,7 +80,7 @@ defmodule LinxNative.Mount.Error do
   @impl true
   def message(%__MODULE__{reason: :timeout}) do
     "no answer in time; nothing was mounted, but an unmount, a move or a change that had begun may have been carried out. " <>
-      "Perhaps the path leads into a file system that does not answer"
+      "The path may lead into a file system that does not answer"
   end
 
   def message(%__MODULE__{} = error) do
@@ -104,11 +105,11 @@ defmodule LinxNative.Mount.Error do
   defp failed({:enter, option}), do: "cannot enter the namespace of the option #{inspect(option)}"
   defp failed(:source), do: "cannot find the source"
   defp failed(:target), do: "cannot find the target"
-  defp failed(:layer), do: "cannot take the layer"
+  defp failed(:layer), do: "cannot use the layer"
   defp failed(:new_root), do: "cannot find the new root"
-  defp failed(:put_old), do: "cannot find the place of the old root"
+  defp failed(:put_old), do: "cannot find the path for the old root"
   defp failed(:clone), do: "cannot copy the mount at"
-  defp failed(:file_system), do: "cannot begin with the file system"
+  defp failed(:file_system), do: "cannot open the file system type"
   defp failed({:option, name}), do: "cannot set the file system's option #{inspect(name)}"
   defp failed(:superblock), do: "cannot make the file system"
   defp failed(:fork), do: "cannot make a child in the PID namespace"
@@ -131,31 +132,30 @@ defmodule LinxNative.Mount.Error do
 
   @lookups [:source, :target, :layer, :new_root, :put_old]
 
-  # What the errno alone does not tell.
-  defp hint(stage, :enosys) when stage in @lookups, do: "openat2(2) takes Linux 5.6"
-  defp hint(stage, :enosys) when stage in [:attributes, :id_map], do: "it takes Linux 5.12"
-  defp hint(_stage, :enosys), do: "it takes Linux 5.2"
+  # Adds to a message what the errno alone does not tell.
+  defp hint(stage, :enosys) when stage in @lookups, do: "openat2(2) needs Linux 5.6"
+  defp hint(stage, :enosys) when stage in [:attributes, :id_map], do: "Linux 5.12 is needed"
+  defp hint(_stage, :enosys), do: "Linux 5.2 is needed"
 
   defp hint(stage, :eloop) when stage in [:create | @lookups],
     do: "a part of the path is a symbolic link; the option follow: true allows that"
 
   defp hint(stage, :exdev) when stage in [:create | @lookups], do: "the path leaves the root"
 
-  defp hint(:create, :enoent), do: "only the last part of the path is made"
-  defp hint({:open, _option}, :enoent), do: "there is no such file, or the process is gone"
+  defp hint(:create, :enoent), do: "create: makes only the last part of the path"
+  defp hint({:open, _option}, :enoent), do: "the file does not exist, or the process has ended"
 
-  defp hint({:open, _option}, :eacces),
-    do: "it takes the right to look at that process, CAP_SYS_PTRACE"
+  defp hint({:open, _option}, :eacces), do: "access to that process needs CAP_SYS_PTRACE"
 
   defp hint({:open, _option}, reason) when reason in [:einval, :enotty],
-    do: "it is not the file of a namespace of that kind; a pidfd in its place takes Linux 6.11"
+    do: "it is not the file of a namespace of that kind; a pidfd needs Linux 6.11 here"
 
   defp hint({:enter, _option}, :einval),
-    do: "it is not the file of a mount namespace, nor a pidfd"
+    do: "it is neither the file of a mount namespace nor a pidfd"
 
   defp hint({:enter, _option}, :eperm),
     do:
-      "it takes CAP_SYS_ADMIN and CAP_SYS_CHROOT, the first also in the user namespace of that mount namespace"
+      "CAP_SYS_ADMIN and CAP_SYS_CHROOT are needed, the first also in the user namespace of that mount namespace"
 
   defp hint(:file_system, :enodev), do: "the kernel has no file system of that type"
   defp hint({:option, _name}, :einval), do: "a value has at most 255 bytes"
@@ -164,23 +164,25 @@ defmodule LinxNative.Mount.Error do
     do: "nothing is mounted at that very path, or the kernel does not know an attribute"
 
   defp hint(:attributes, :eperm),
-    do: "it takes CAP_SYS_ADMIN; what a more privileged mount namespace has set cannot be cleared"
+    do:
+      "CAP_SYS_ADMIN is needed; an attribute that a more privileged mount namespace has set cannot be cleared"
 
   defp hint(:user_namespace, :eperm),
-    do: "it takes CAP_SETUID and CAP_SETGID for the ids of the map"
+    do: "CAP_SETUID and CAP_SETGID are needed for the ids of the map"
 
   defp hint(:id_map, :einval),
     do:
-      "the file system does not allow it on this kernel (ext4, xfs: 5.12; btrfs: 5.15; tmpfs: 6.3; of an overlay the layers are mapped: 5.19), " <>
+      "the file system does not support it on this kernel (ext4, xfs: 5.12; btrfs: 5.15; tmpfs: 6.3; the layers of an overlay: 5.19), " <>
         "its ids are mapped already, or the user namespace has no maps"
 
   defp hint(:id_map, :eperm),
-    do: "it takes CAP_SYS_ADMIN in the user namespace that mounted the file system"
+    do: "CAP_SYS_ADMIN is needed in the user namespace that mounted the file system"
 
   defp hint(:attach, :eloop),
-    do: "the tree holds the file of a mount namespace that would hold itself"
+    do: "the tree contains the file of a mount namespace that would then contain itself"
 
-  defp hint(:attach, :enotdir), do: "a directory goes onto a directory, and a file onto a file"
+  defp hint(:attach, :enotdir),
+    do: "a directory can be mounted only onto a directory, and a file only onto a file"
 
   defp hint(:attach, :einval),
     do:
@@ -190,17 +192,16 @@ defmodule LinxNative.Mount.Error do
     do: "nothing is mounted at that very path, or it cannot be unmounted from here"
 
   defp hint(:umount, :ebusy),
-    do:
-      "something uses it, or is mounted below it; the option detach: true does not wait for that"
+    do: "it is in use, or another mount is below it; the option detach: true detaches it anyway"
 
   defp hint(:pivot_root, :einval),
     do:
-      "the new root is a mount point, on a mount that is not shared, and the old one goes at or below it"
+      "the new root has to be a mount point, on a mount that is not shared, and put_old at or below it"
 
   defp hint(:pivot_root, :ebusy), do: "it is the root already"
 
   defp hint(_stage, :eperm),
-    do: "it takes CAP_SYS_ADMIN in the user namespace of that mount namespace"
+    do: "CAP_SYS_ADMIN is needed in the user namespace of that mount namespace"
 
   defp hint(_stage, _reason), do: nil
 end

@@ -1,7 +1,7 @@
 defmodule LinxNative.Mount.Options do
   @moduledoc false
 
-  # Checks arguments and options, and gives them the forms of `LinxNative.Native`.
+  # Checks arguments and options, and converts them to the terms of `LinxNative.Native`.
 
   alias LinxNative.Mount.Attributes
   alias LinxNative.{Names, Native}
@@ -29,7 +29,7 @@ defmodule LinxNative.Mount.Options do
             )
 
   @doc """
-  Checks the options of a function, with those that were left out.
+  Checks the options of a function and returns them with the defaults.
   """
   @spec parse!(atom, term) :: map
   def parse!(function, options) do
@@ -75,7 +75,7 @@ defmodule LinxNative.Mount.Options do
   def namespace(other, _file), do: other
 
   @doc """
-  Returns what is changed of a mount.
+  Returns the changes of a mount: attributes and propagation.
   """
   @spec changes!(map) :: Native.changes()
   def changes!(options) do
@@ -84,13 +84,13 @@ defmodule LinxNative.Mount.Options do
   end
 
   @doc """
-  Returns what is done to a mount before it is attached.
+  Returns the changes that are made to a mount before it is attached.
   """
   @spec finish!(map) :: {Native.changes(), Native.id_map()}
   def finish!(options), do: {changes!(options), id_map!(options.id_map)}
 
   @doc """
-  Returns a file system and its options; the directories of an overlay are its layers.
+  Returns a file system with its options. The directories of an overlay are returned as its layers.
   """
   @spec file_system!(term, map) :: Native.file_system()
   def file_system!(type, options) do
@@ -107,7 +107,7 @@ defmodule LinxNative.Mount.Options do
 
   defp layer?({key, _value}), do: key in ["lowerdir" | @layers]
 
-  # Those that come first are on top.
+  # The first layers are on top.
   defp layers!({"lowerdir", paths}, follow) do
     for path <- List.wrap(paths), do: {"lowerdir+", path!(:lowerdir, path), follow}
   end
@@ -159,7 +159,7 @@ defmodule LinxNative.Mount.Options do
 
   defp check(name, namespace) when name in [:in, :from], do: namespace?(namespace)
   defp check(:pid_namespace, namespace), do: namespace == nil or namespace?(namespace)
-  # Checked where it is taken apart.
+  # The functions that parse these check them.
   defp check(name, _value) when name in [:attributes, :propagation, :source], do: true
   defp check(:id_map, {_kind, _value} = namespace), do: namespace?(namespace)
   defp check(:id_map, map), do: map == nil or (is_list(map) and not List.improper?(map))
@@ -171,7 +171,7 @@ defmodule LinxNative.Mount.Options do
     is_list(options) and not List.improper?(options) and Enum.all?(options, &match?({_, _}, &1))
   end
 
-  defp check(_on_or_off, value), do: is_boolean(value)
+  defp check(_boolean, value), do: is_boolean(value)
 
   defp namespace?(:host), do: true
   defp namespace?({:pid, pid}), do: is_integer(pid) and pid > 0

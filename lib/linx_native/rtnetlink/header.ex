@@ -1,15 +1,15 @@
 defmodule LinxNative.Rtnetlink.Header do
   @moduledoc false
 
-  # The fixed header of a family of messages, a C structure: what comes before the attributes.
+  # The fixed header of a message, a C structure before the attributes.
 
   alias LinxNative.Attributes.Kind
   alias LinxNative.Names
 
-  @typedoc "Its fields in order, and how many bytes of padding are between them."
+  @typedoc "The fields in order, with the padding between them in bytes."
   @type t :: [{atom, Kind.t()} | {:padding, pos_integer}]
 
-  @doc "Compiles the fields, which are names with kinds as in `t:LinxNative.Attributes.kind/0`."
+  @doc "Returns a header of these fields, which are names with a `t:LinxNative.Attributes.kind/0`."
   @spec compile(keyword) :: t
   def compile(fields) do
     for {name, kind} <- fields do
@@ -22,11 +22,11 @@ defmodule LinxNative.Rtnetlink.Header do
     end
   end
 
-  @doc "The names of its fields."
+  @doc "Returns the names of the fields."
   @spec fields(t) :: [atom]
   def fields(header), do: for({name, _kind} <- header, name != :padding, do: name)
 
-  @doc "The fields of a header with their values, and what comes after it."
+  @doc "Returns the fields of a header with their values, and the rest of the bytes."
   @spec read(t, binary) :: {:ok, %{atom => term}, binary} | :error
   def read(header, bytes), do: read(header, bytes, %{})
 
@@ -45,11 +45,11 @@ defmodule LinxNative.Rtnetlink.Header do
     end
   end
 
-  # Not by a pattern: with a size from outside of it newer Elixirs want what older ones do not know.
+  # Not a binary pattern: for a size variable Elixir 1.18 wants a pin operator, which older versions do not support there.
   defp split(bytes, size) when byte_size(bytes) < size, do: :error
   defp split(bytes, size), do: :erlang.split_binary(bytes, size)
 
-  @doc "The bytes of a header with these values of fields; the others are 0. What is wrong raises `ArgumentError`."
+  @doc "Returns the bytes of a header with these values; the other fields are 0. A wrong value raises `ArgumentError`."
   @spec write!(t, Enumerable.t(), String.t()) :: binary
   def write!(header, values, what) do
     known = Map.new(fields(header), &{&1, &1})

@@ -1,8 +1,8 @@
 defmodule LinxNative.Rtnetlink.Layout do
   @moduledoc false
 
-  # The headers and attributes of messages, with the names of linux/rtnetlink.h and the headers it includes, without their
-  # prefixes and in lower case.
+  # The headers and attributes of messages. The names are those of linux/rtnetlink.h and the headers that it includes, without
+  # prefix and in lower case.
 
   alias LinxNative.Attributes
   alias LinxNative.Rtnetlink.Header
@@ -130,7 +130,7 @@ defmodule LinxNative.Rtnetlink.Layout do
     xresolve: 11
   ]
 
-  # RTNH_F_*, RTM_F_*; those of the next hop that have the name of another say so.
+  # RTNH_F_*, RTM_F_*. Two flags of a next hop have the prefix nexthop_, because RTM_F_* has the same names.
   @route_flags [
     dead: 0x1,
     pervasive: 0x2,
@@ -403,7 +403,7 @@ defmodule LinxNative.Rtnetlink.Layout do
                into: %{},
                do: {type, %{header: header, attributes: attributes}}
 
-  @doc "The layouts by the names of the messages that have them."
+  @doc "Returns the layouts by message type."
   @spec all() :: %{atom => t}
   def all, do: @layouts
 end

@@ -113,15 +113,15 @@ defmodule LinxNative.Rtnetlink.Types do
     stats: 36
   }
 
-  @doc "The types of messages by name."
+  @doc "Returns the message types by name."
   @spec types() :: %{atom => 16..0xFFFF}
   def types, do: @types
 
-  @doc "The name of a type, or the number where it has none."
+  @doc "Returns the name of a type, or the number if it has no name."
   @spec name(0..0xFFFF) :: atom | 0..0xFFFF
   def name(number), do: Map.get(@numbers, number, number)
 
-  @doc "The multicast groups by name."
+  @doc "Returns the multicast groups by name."
   @spec groups() :: %{atom => pos_integer}
   def groups, do: @groups
 end

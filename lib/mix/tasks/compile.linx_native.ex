@@ -4,36 +4,34 @@ defmodule Mix.Tasks.Compile.LinxNative do
   @moduledoc """
   Builds the native libraries with cargo and puts them into the application's `priv`.
 
-  It runs by itself as part of `mix compile`. Cargo decides what is out of date; a library that did not change is not
-  touched.
+  `mix compile` runs it. Cargo decides what is out of date. A library that did not change is not written again.
 
-  The build is `cargo build --release --locked`, in every Mix environment. A debug build would be slower for its users,
-  and it has the debug checks of Rust's standard library, one of which ends the VM when somebody else closed a
-  descriptor.
+  The build is `cargo build --release --locked`, in every Mix environment. A debug build would be slower. It would also have the
+  debug checks of Rust's standard library, one of which ends the VM if other code has closed a descriptor.
 
   ## Options
 
-    * `--force` - builds this project's libraries again, though not the crates they depend on
+    * `--force` - builds this project's libraries again, but not the crates that they depend on
 
   ## For another machine
 
-  `LINX_NATIVE_TARGET` names another target, as Rust does: `aarch64-unknown-linux-gnu`. In a Nerves project the variables
-  that Nerves sets name it: `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI`, and for 32-bit ARM `CROSSCOMPILE`.
+  `LINX_NATIVE_TARGET` names another target by Rust's name, for example `aarch64-unknown-linux-gnu`. In a Nerves project the
+  variables that Nerves sets name it: `TARGET_ARCH`, `TARGET_OS`, `TARGET_ABI`, and for 32-bit ARM `CROSSCOMPILE`.
 
   ## Without Rust
 
-  `LINX_NATIVE_PREBUILT` names a folder, by its absolute path, that `mix linx_native.package` has written to. The
-  libraries are then taken from there, and nothing is built.
+  `LINX_NATIVE_PREBUILT` is the absolute path of a folder that `mix linx_native.package` has written. The libraries are then copied
+  from there, and nothing is built.
 
-  The choice is kept in the build folder: later commands of the same Mix environment do not need the variable. They take
+  The choice is stored in the build folder, so later commands of the same Mix environment do not need the variable. They copy the
   libraries from that folder again if the version or the target has changed. The empty value, `LINX_NATIVE_PREBUILT=`,
   chooses cargo again. `mix clean` and `mix deps.compile linx_native --force` forget the choice.
 
   ## Where things go
 
   `netlink_socket.so`, `linx_mount.so` and `linx_native.so` go to `priv` in the build folder
-  (`_build/ENV/lib/linx_native/priv`), never to the source tree. Each is written beside its place and renamed into it:
-  to write into a library that a running VM has mapped would crash that VM.
+  (`_build/ENV/lib/linx_native/priv`), never to the source tree. Each file is written under another name and then renamed, because
+  writing into a library that a running VM has mapped would crash that VM.
 
   Cargo's own files go to `native` in the same build folder, or to `CARGO_TARGET_DIR` if that is set. `mix clean`
   removes the first, but leaves the second alone: other projects may share it.
@@ -49,7 +47,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
   @crates ~w(netlink_socket linx_mount linx_native)
 
   @doc """
-  The libraries it builds, by their crates' names.
+  Returns the names of the libraries, which are the names of their crates.
   """
   @spec crates() :: [String.t()]
   def crates, do: @crates
@@ -75,8 +73,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
   @impl true
   def manifests, do: [manifest()]
 
-  # Nothing but this module, Mix and the standard library: the compiler of Elixir may have been cleaned before, and the
-  # project's other modules with it.
+  # Uses only this module, Mix and the standard library, because the project's other modules may be cleaned already.
   @impl true
   def clean do
     if not link?(priv()), do: Enum.each(@crates, &File.rm(library(&1)))
@@ -85,7 +82,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
     :ok
   end
 
-  # Their contents by name, what cargo said, and where they are from.
+  # Returns the contents of the libraries by name, the output of cargo, and their origin for the manifest.
   defp libraries(root, force?) do
     case {System.get_env("LINX_NATIVE_PREBUILT"), read_manifest()} do
       {nil, "prebuilt " <> chosen} -> take_again(chosen, force?)
@@ -104,7 +101,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # The folder need not be there any more, as long as nothing of it is needed.
+  # The folder may be gone, as long as nothing from it is needed.
   defp take_again(chosen, force?) do
     [version, target, folder] = String.split(chosen, " ", parts: 3)
 
@@ -137,7 +134,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
     end
   end
 
-  # Cargo has no option to build again, so it is made to forget.
+  # Cargo has no option to build again, so this removes its artifacts.
   defp forget_crates(cargo, root) do
     {target, env} = Target.cargo()
     Cargo.run(cargo, ~w(clean --release --locked) ++ scope() ++ target, root, env)
@@ -148,7 +145,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
   end
 
   defp scope do
-    # Cargo reads CARGO_TARGET_DIR itself, and resolves a relative one from the folder it runs in.
+    # Cargo reads CARGO_TARGET_DIR itself, and resolves a relative path from the folder that it runs in.
     target = if System.get_env("CARGO_TARGET_DIR"), do: [], else: ["--target-dir", target_dir()]
     Enum.flat_map(@crates, &["--package", &1]) ++ target
   end
@@ -160,8 +157,8 @@ defmodule Mix.Tasks.Compile.LinxNative do
     if :ok in results, do: :ok, else: :noop
   end
 
-  # Where the source tree has a priv/, Mix makes ours a link to it. Mix leaves a real folder in place, and copies
-  # what is new in the source tree to it.
+  # If the source tree has a priv/, Mix links the one in the build folder to it. Mix keeps a real folder, and copies new files of the
+  # source tree to it.
   defp own_priv do
     if link?(priv()) do
       source = Path.expand(File.read_link!(priv()), Path.dirname(priv()))
@@ -191,7 +188,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
     output |> Output.diagnostics() |> Enum.map(&to_diagnostic(&1, root))
   end
 
-  # What has no place in the code is about the workspace.
+  # A diagnostic without a file is about the workspace.
   defp to_diagnostic(found, root) do
     %Diagnostic{
       compiler_name: "linx_native",
@@ -208,7 +205,7 @@ defmodule Mix.Tasks.Compile.LinxNative do
   defp target_dir, do: Path.join(Mix.Project.app_path(), "native")
   defp version, do: Mix.Project.config()[:version]
 
-  # Where the libraries are from: "cargo", or "prebuilt", version, target and folder.
+  # Contains the origin of the libraries: "cargo", or "prebuilt" with version, target and folder.
   defp manifest, do: Path.join(Mix.Project.manifest_path(), "compile.linx_native")
 
   defp read_manifest do

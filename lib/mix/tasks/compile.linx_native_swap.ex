@@ -1,11 +1,11 @@
 defmodule Mix.Tasks.Compile.LinxNativeSwap do
-  @shortdoc "Puts our libraries in place of the C ones of the Linx among the dependencies"
+  @shortdoc "Replaces the C libraries of the dependency Linx"
 
   @moduledoc """
-  Puts our two libraries in place of the C ones of the Linx among the dependencies.
+  Replaces the two C libraries of the dependency Linx by those of linx_native.
 
-  An application does not need it: `mix compile` does this where both `:linx` and `:linx_native` are in `deps`. In an umbrella
-  one app that has both needs it, in its `mix.exs`:
+  An application does not need it: `mix compile` does this if both `:linx` and `:linx_native` are in `deps`. In an umbrella, one
+  app that has both needs it in its `mix.exs`:
 
       compilers: Mix.compilers() ++ [:linx_native_swap]
   """

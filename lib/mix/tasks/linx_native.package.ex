@@ -7,11 +7,11 @@ defmodule Mix.Tasks.LinxNative.Package do
       mix linx_native.package DIR
       LINX_NATIVE_TARGET=aarch64-unknown-linux-gnu mix linx_native.package DIR
 
-  `DIR` gets an archive for each library and the list `SHA256SUMS`, which `sha256sum --check` reads. The archives are named
-  as those of rustler_precompiled, for example `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. Archives
+  Writes an archive for each library to `DIR`, and the list `SHA256SUMS`, which `sha256sum --check` reads. The archives have the
+  names that rustler_precompiled uses, for example `liblinx_mount-v0.1.0-nif-2.15-x86_64-unknown-linux-gnu.so.tar.gz`. Archives
   for other targets and versions stay.
 
-  A library runs where the C library is at least as new as the one here, so build on the oldest system there is to be.
+  A library needs a C library at least as new as the one of the build machine. So build on the oldest system that will run it.
   """
 
   use Mix.Task
@@ -22,7 +22,7 @@ defmodule Mix.Tasks.LinxNative.Package do
   @impl true
   def run(args) do
     case {args, Mix.Project.config()[:app]} do
-      # Mix does not ask the compiler of a dependency again when another target is chosen.
+      # Mix does not run the compiler of a dependency again if another target is chosen.
       {_, app} when app != :linx_native ->
         Mix.raise("Run it in the folder of linx_native itself.")
 
@@ -35,7 +35,7 @@ defmodule Mix.Tasks.LinxNative.Package do
   end
 
   defp package(folder) do
-    # A failure of the compiler ends the task.
+    # If the compiler fails, this raises.
     Mix.Task.run("compile")
 
     libraries =

@@ -1,27 +1,27 @@
 defmodule Mix.Tasks.LinxNative.Swap do
-  @shortdoc "Puts our libraries in place of the C ones of a built Linx"
+  @shortdoc "Replaces the C libraries of a built Linx"
 
   @moduledoc """
-  Puts our two libraries in place of the C ones in the `priv` folder of a built Linx.
+  Replaces the two C libraries in the `priv` folder of a built Linx by those of linx_native.
 
       mix linx_native.swap DIR
       mix linx_native.swap DIR --status
       mix linx_native.swap DIR --restore
 
-  `DIR` is for example `_build/prod/lib/linx/priv`. A project that has both Linx and `:linx_native` in its `deps` does not
-  need the first one: `mix compile` swaps there. See the guide "Under an existing Linx".
+  `DIR` is for example `_build/prod/lib/linx/priv`. If a project has both `:linx` and `:linx_native` in its `deps`, `mix compile`
+  runs the first command by itself. See the guide "Under an existing Linx".
 
-  The originals go to `swapped_out` beside `DIR`, where a release does not take them. VMs that run keep the libraries that
-  they have loaded; those that start later load the new ones.
+  The originals are kept in `swapped_out` beside `DIR`, which is not part of a release. Running VMs keep the libraries that they
+  have loaded. VMs that start later load the new ones.
 
-  Nothing is changed unless the folder holds both files and ours load in the modules of that Linx. If one of the two cannot
-  be replaced, neither is. To do it again changes nothing. A library that Linx has built since the last swap is never lost:
-  a swap keeps it as the original, and `--restore` does not touch it.
+  Files are replaced only if the folder has both of them, and the libraries of linx_native load in the modules of that Linx. If one
+  file cannot be replaced, the other is not replaced either. A second run changes nothing. A library that Linx has built
+  since the last swap is never lost: a swap keeps it as the original, and `--restore` does not touch it.
 
   ## Options
 
-    * `--status` - says whose the libraries are, with their SHA-256, and changes nothing
-    * `--restore` - puts the originals back
+    * `--status` - prints which libraries are in place, with their SHA-256, and changes nothing
+    * `--restore` - restores the originals
   """
 
   use Mix.Task
@@ -42,7 +42,7 @@ defmodule Mix.Tasks.LinxNative.Swap do
         if :linx in Mix.Project.deps_apps(),
           do:
             Mix.shell().info(
-              "The next `mix compile` here swaps again, unless :linx_native is out of deps."
+              "The next `mix compile` here swaps the files again, unless you remove :linx_native from deps."
             )
 
       {[status: true], [folder], []} ->
@@ -69,15 +69,15 @@ defmodule Mix.Tasks.LinxNative.Swap do
 
   defp show(file) do
     Mix.shell().info("#{file.library}.so: #{whose(file.now, file.kept)}")
-    Mix.shell().info("  there  #{file.sum}")
-    if file.kept, do: Mix.shell().info("  kept   #{file.kept}")
+    Mix.shell().info("  in place  #{file.sum}")
+    if file.kept, do: Mix.shell().info("  kept      #{file.kept}")
   end
 
-  defp whose(:ours, nil), do: "ours; no original is kept"
-  defp whose(:ours, _kept), do: "ours; the original is kept"
-  defp whose(:older, nil), do: "ours, of an earlier build; no original is kept"
-  defp whose(:older, _kept), do: "ours, of an earlier build; the original is kept"
-  defp whose(:original, _kept), do: "Linx's, the original; a swap or a restore was not finished"
-  defp whose(:other, nil), do: "Linx's"
-  defp whose(:other, _kept), do: "Linx's, built since the last swap; an older original is kept"
+  defp whose(:ours, nil), do: "linx_native; no original is kept"
+  defp whose(:ours, _kept), do: "linx_native; the original is kept"
+  defp whose(:older, nil), do: "linx_native, an earlier build; no original is kept"
+  defp whose(:older, _kept), do: "linx_native, an earlier build; the original is kept"
+  defp whose(:original, _kept), do: "Linx, the original; a swap or a restore was not finished"
+  defp whose(:other, nil), do: "Linx"
+  defp whose(:other, _kept), do: "Linx, built since the last swap; an older original is kept"
 end

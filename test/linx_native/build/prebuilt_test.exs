@@ -89,7 +89,7 @@ defmodule LinxNative.Build.PrebuiltTest do
     assert {:error, reason} = read(folder)
 
     assert reason =~
-             ~r"/#{@mount} is not the file on the list: its SHA-256 is \w{64}, not \w{64}$"
+             ~r"/#{@mount} does not match the list: its SHA-256 is \w{64}, not \w{64}$"
 
     File.rm!(Path.join(folder, @mount))
     assert read(folder) == {:error, "cannot read #{folder}/#{@mount}: no such file or directory"}

@@ -192,7 +192,10 @@ defmodule LinxNative.Build.SwapTest do
   test "libraries of ours that do not load", %{priv: priv, originals: originals} do
     vm = with_other_libraries(fn _ -> "not a library" end)
     assert {:error, reason} = Vm.call(vm, Swap, :swap, [priv])
-    assert reason =~ ~r"^our libraries do not load in .*/linx/ebin: .*Failed to load NIF library"
+
+    assert reason =~
+             ~r"^the libraries of linx_native do not load in .*/linx/ebin: .*Failed to load NIF library"
+
     refute reason =~ "\n"
     assert files(priv) == originals
   end
@@ -211,7 +214,10 @@ defmodule LinxNative.Build.SwapTest do
     vm = Vm.start(load: false, env: %{"LINX_NATIVE_TARGET" => "riscv64gc-unknown-linux-gnu"})
     before = files(priv)
     assert {:error, reason} = Vm.call(vm, Swap, :swap, [priv])
-    assert reason =~ "is for another machine than ours, which is for riscv64gc-unknown-linux-gnu"
+
+    assert reason =~
+             "is for another machine than the library of linx_native, which is for riscv64gc-unknown-linux-gnu"
+
     assert files(priv) == before
 
     for {name, content} <- ours(), do: build(priv, name, content <> "of this machine too")
@@ -246,7 +252,10 @@ defmodule LinxNative.Build.SwapTest do
     File.rm!(Path.join(out, "linx_mount.so"))
     before = files(priv)
     assert {:error, reason} = Swap.restore(priv)
-    assert reason =~ "#{priv}/linx_mount.so is ours, but no original of it is kept"
+
+    assert reason =~
+             "#{priv}/linx_mount.so is a library of linx_native, but its original is not kept"
+
     assert reason =~ "mix deps.compile linx --force"
     assert files(priv) == before
   end

@@ -1,17 +1,17 @@
 defmodule Linx.Netlink.Socket.Native do
   @moduledoc """
-  Netlink sockets in other network namespaces.
+  Opens netlink sockets in other network namespaces.
 
-  A process may open an `AF_NETLINK` socket inside any network namespace it can name and use it from where it is:
-  a socket stays in the namespace it was created in, and keeps that alive.
+  A process can open an `AF_NETLINK` socket in any network namespace that it can name, and use it from its own namespace.
+  The socket stays in the namespace that it was opened in, and keeps that namespace alive.
 
       {:ok, fd} = Linx.Netlink.Socket.Native.open_in_netns("/run/netns/blue", 0)
 
   ## Adopting the descriptor
 
-  The result is a bare descriptor of the VM; it belongs to the caller and is open until closed. `:socket.open/1` works
-  on a *duplicate* of it, so close the original once that was made, whatever `:socket.open/1` answered, else each one is
-  lost:
+  The result is a bare descriptor of the VM. It belongs to the caller and stays open until the caller closes it.
+  `:socket.open/1` works on a *duplicate* of it. So close the original after `:socket.open/1`, whatever that returned, or it
+  leaks:
 
       def open(path, protocol) do
         with {:ok, fd} <- Native.open_in_netns(path, protocol) do
@@ -21,8 +21,8 @@ defmodule Linx.Netlink.Socket.Native do
         end
       end
 
-  The duplicate is without close-on-exec, which the original has. With `%{dup: false}` the socket would be the original,
-  and `:socket.close/1` would leave it open.
+  The original is close-on-exec, the duplicate is not. With `%{dup: false}` the socket would use the original, and
+  `:socket.close/1` would leave it open.
 
   ## From Erlang
 
@@ -31,7 +31,7 @@ defmodule Linx.Netlink.Socket.Native do
 
   ## Threads
 
-  `setns(2)` moves a thread. That is never one of the VM's: each call makes a thread of its own, which ends with it.
+  `setns(2)` moves a thread. This is never a thread of the VM: each call makes a thread of its own, which ends with the call.
   """
 
   use LinxNative.Loader, "netlink_socket"
@@ -42,33 +42,33 @@ defmodule Linx.Netlink.Socket.Native do
   @typedoc "The step of `open_in_netns/2` that failed."
   @type stage :: :thread | :open | :setns | :socket
 
-  @typedoc "The number of an error of Linux, as `2` for ENOENT; see `errno(3)`."
+  @typedoc "An errno of Linux as a number, for example `2` for ENOENT. See `errno(3)`."
   @type errno :: pos_integer
 
   @doc """
   Opens a netlink socket in the network namespace of the file at `path`.
 
-    * `path` - the file of a network namespace, as `"/proc/4711/ns/net"` or `"/run/netns/blue"`: a binary or any iolist of
-      less than 4096 bytes, without a NUL byte. A relative one is looked up from the VM's working directory.
-    * `protocol` - the netlink protocol, as `0` for `NETLINK_ROUTE`: a C `int`, -2147483648 to 2147483647.
+    * `path` - the file of a network namespace, for example `"/proc/4711/ns/net"` or `"/run/netns/blue"`: a binary or any
+      iolist of less than 4096 bytes, without a NUL byte. A relative path is looked up from the VM's working directory.
+    * `protocol` - the netlink protocol, for example `0` for `NETLINK_ROUTE`: a C `int`, -2147483648 to 2147483647.
 
-  The descriptor is close-on-exec, of type `SOCK_RAW`, not bound, and the caller's: close it with `close_fd/1` (see
-  "Adopting the descriptor" above). If the calling process is killed meanwhile, the socket is closed.
+  The socket is of type `SOCK_RAW`, close-on-exec and not bound. Its descriptor belongs to the caller, who closes it with
+  `close_fd/1` (see "Adopting the descriptor" above). If the calling process is killed during the call, the socket is closed.
 
   Runs on a dirty I/O scheduler. Needs `CAP_SYS_ADMIN` in the VM's user namespace and in the one that owns the network
   namespace.
 
   ## Errors
 
-  `{:error, {stage, errno}}`, the stage being the first that failed:
+  An error is `{:error, {stage, errno}}` with the first stage that failed:
 
-    * `:open` - `path` is too long (36, ENAMETOOLONG) or holds a NUL byte (22, EINVAL)
-    * `:thread` - no thread could be made, `clone(2)`: 11 (EAGAIN) at a limit of threads
+    * `:open` - `path` is too long (36, ENAMETOOLONG) or contains a NUL byte (22, EINVAL)
+    * `:thread` - no thread could be made, `clone(2)`: 11 (EAGAIN, a limit of threads)
     * `:open` - the file could not be opened, `open(2)`: 2 (ENOENT), 13 (EACCES), 24 (EMFILE)
-    * `:setns` - the namespace could not be entered, `setns(2)`: 22 (EINVAL) not a network namespace, 1 (EPERM)
+    * `:setns` - the namespace could not be entered, `setns(2)`: 22 (EINVAL, not a network namespace), 1 (EPERM)
     * `:socket` - the socket could not be made, `socket(2)`: 93 (EPROTONOSUPPORT), 24 (EMFILE)
 
-  Arguments of another type or out of range raise `ArgumentError`.
+  An argument of another type or out of range raises `ArgumentError`.
   """
   @spec open_in_netns(path :: iodata, protocol :: integer) ::
           {:ok, fd} | {:error, {stage, errno}}
@@ -79,8 +79,8 @@ defmodule Linx.Netlink.Socket.Native do
 
     * `fd` - a C `int`, -2147483648 to 2147483647.
 
-  Always `:ok`, also for a number that is not an open descriptor. Any open one is closed, whoever it belongs to: a number
-  that was closed before may have been given to another part of the VM since, so close each one once.
+  Returns `:ok` always, also if the number is not an open descriptor. It closes any open descriptor, whoever owns it. The kernel
+  may have reused a closed number for another part of the VM, so close each descriptor only once.
 
   An argument of another type or out of range raises `ArgumentError`.
   """
@@ -91,17 +91,17 @@ defmodule Linx.Netlink.Socket.Native do
   Binds a netlink socket to multicast groups: `bind(2)`, with the port id left to the kernel (`nl_pid` 0).
 
     * `fd` - the socket, a C `int`.
-    * `groups` - the groups 1 to 32 as a bit mask, a C `unsigned int`, 0 to 4294967295; `0` for none. As
+    * `groups` - the groups 1 to 32 as a bit mask, a C `unsigned int`, 0 to 4294967295; `0` for none. For example
       `RTMGRP_LINK` (1) for changes of links.
 
   No privilege is needed for the groups of `NETLINK_ROUTE`.
 
   ## Errors
 
-  `{:error, errno}`, without a stage: 9 (EBADF), 88 (ENOTSOCK), 1 (EPERM), 22 (EINVAL) when it is
-  bound already, or of another family.
+  An error is `{:error, errno}`, without a stage: 9 (EBADF), 88 (ENOTSOCK), 1 (EPERM), or 22 (EINVAL) if the socket is
+  bound already or of another family.
 
-  Arguments of another type or out of range raise `ArgumentError`.
+  An argument of another type or out of range raises `ArgumentError`.
   """
   @spec bind_netlink(fd :: integer, groups :: non_neg_integer) :: :ok | {:error, errno}
   def bind_netlink(fd, groups), do: not_loaded([fd, groups])

@@ -1,12 +1,12 @@
 defmodule LinxNative.Build.Cargo.Output do
   @moduledoc false
 
-  # Reads what cargo says with `--message-format=json-render-diagnostics`: lines of JSON about what it built, between
-  # lines for people.
+  # Parses the output of cargo with `--message-format=json-render-diagnostics`: lines of JSON about what it built, between lines
+  # for people.
   #
-  # There is no JSON library in the oldest OTP we support, and three fields of one kind of line do not ask for one.
+  # The oldest supported OTP has no JSON library, and three fields of one kind of line do not need one.
 
-  @typedoc "An error or a warning; `:file` (as rustc names it) and `:line` are missing if it is about no line of code."
+  @typedoc "An error or a warning. It has no `:file` (as rustc names it) and no `:line` if it is not about a line of code."
   @type diagnostic :: %{
           required(:severity) => :error | :warning,
           required(:message) => String.t(),
@@ -19,13 +19,13 @@ defmodule LinxNative.Build.Cargo.Output do
   @string ~S{(?:[^"\\]|\\.)*+}
 
   @doc """
-  Says whether a line is for people and worth their time: that there was nothing to do is not.
+  Reports whether to print a line: it has to be for people, and not only say that there was nothing to do.
   """
   @spec for_user?(String.t()) :: boolean()
   def for_user?(line), do: not (line =~ ~r/^\{"reason":/ or plain(line) =~ ~r/^ +Finished /)
 
   @doc """
-  The shared libraries that cargo built or found up to date, by the name of their crate.
+  Returns the shared libraries that cargo built or found up to date, by the name of their crate.
   """
   @spec libraries([String.t()]) :: %{String.t() => Path.t()}
   def libraries(lines) do
@@ -41,7 +41,7 @@ defmodule LinxNative.Build.Cargo.Output do
   end
 
   @doc """
-  The errors and warnings, in order.
+  Returns the errors and warnings, in order.
   """
   @spec diagnostics([String.t()]) :: [diagnostic()]
   def diagnostics(lines) do
@@ -53,7 +53,7 @@ defmodule LinxNative.Build.Cargo.Output do
         do: Map.merge(%{severity: severity(severity), message: message}, place(next))
   end
 
-  # What cargo adds when rustc has said it all.
+  # Cargo adds these summaries after the diagnostics of rustc.
   defp summary?(message) do
     message =~ ~r/^(could not compile|build failed, waiting|`[^`]+` \(.+\) generated \d+ warning)/
   end
@@ -75,7 +75,7 @@ defmodule LinxNative.Build.Cargo.Output do
     |> Enum.map(fn [_, text] -> unescape(text) end)
   end
 
-  # The pattern is text, as an expression cannot be kept in a module attribute on OTP 28.
+  # The pattern is text, because OTP 28 cannot keep a compiled expression in a module attribute.
   defp captures(text, pattern) do
     pattern |> Regex.compile!() |> Regex.run(text, capture: :all_but_first)
   end

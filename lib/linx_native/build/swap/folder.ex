@@ -1,14 +1,14 @@
 defmodule LinxNative.Build.Swap.Folder do
   @moduledoc false
 
-  # The `priv` of a built Linx, and `swapped_out` beside it, where a release does not look:
+  # The `priv` of a built Linx, and the folder `swapped_out` beside it, which is not part of a release:
   #
-  #     priv/linx_mount.so               ours or Linx's
-  #     swapped_out/linx_mount.so        the original, while ours is in its place
-  #     swapped_out/swapped_in.sha256    the sums of what we put into priv
-  #     swapped_out/work.PID/            of a run; the next one removes what a killed one left
+  #     priv/linx_mount.so               the library of linx_native or of Linx
+  #     swapped_out/linx_mount.so        the original, while a library of linx_native is in its place
+  #     swapped_out/swapped_in.sha256    the checksums of the libraries that were put into priv
+  #     swapped_out/work.PID/            the files of a run; the next run removes those of a killed run
   #
-  # Whose a library is, its content says, not its name and not its time.
+  # The content of a library decides whose it is, not its name or its time.
 
   alias LinxNative.Build.Sha256
   alias LinxNative.Loader
@@ -17,12 +17,12 @@ defmodule LinxNative.Build.Swap.Folder do
   @list "swapped_in.sha256"
 
   @typedoc """
-  What is at the place of a library:
+  The library in `priv`:
 
-    * `:ours` - our library of today
-    * `:older` - one that we put there before ours was built again
-    * `:original` - the very one that is kept
-    * `:other` - any other: what Linx has built, before the first swap or since
+    * `:ours` - the current library of linx_native
+    * `:older` - a library of an earlier build of linx_native
+    * `:original` - the same as the kept original
+    * `:other` - any other library: Linx has built it, before the first swap or since
   """
   @type now :: :ours | :older | :original | :other
 
@@ -39,17 +39,17 @@ defmodule LinxNative.Build.Swap.Folder do
   @type t :: %{path: Path.t(), out: Path.t(), files: [file]}
 
   @doc """
-  The names of the two libraries.
+  Returns the names of the two libraries.
   """
   @spec libraries :: [String.t()]
   def libraries, do: @libraries
 
   @doc """
-  Looks what is where.
+  Reads the files of a folder and returns which library is in place and which is kept.
   """
   @spec look(Path.t()) :: {:ok, t} | {:error, String.t()}
   def look(path) do
-    # A Linx with a `priv` in its source tree has a link to that in its build folder. Originals stay near their files.
+    # If Linx has a `priv` in its source tree, the one in the build folder is a link to it. Originals are kept near their files.
     out = path |> real() |> Path.dirname() |> Path.join("swapped_out")
     listed = listed(out)
 
@@ -86,7 +86,7 @@ defmodule LinxNative.Build.Swap.Folder do
   defp now(sum, _ours, _kept, listed), do: if(sum in listed, do: :older, else: :other)
 
   @doc """
-  Gives a function a folder to work in, on the file system of `priv`, for as long as it runs.
+  Calls a function with a temporary folder on the file system of `priv`, and removes the folder afterwards.
   """
   @spec with_work(t, (Path.t() -> result)) :: result | {:error, String.t()} when result: term
   def with_work(folder, fun) do
@@ -99,7 +99,7 @@ defmodule LinxNative.Build.Swap.Folder do
         fun.(work)
       after
         File.rm_rf(work)
-        # Fails where there is an original, as it should.
+        # Fails if an original is kept, which is intended.
         File.rmdir(folder.out)
       end
     end
@@ -114,7 +114,7 @@ defmodule LinxNative.Build.Swap.Folder do
   end
 
   @doc """
-  Puts the sums of ours on the list, which keeps those of files that are in `priv` now.
+  Adds the checksums of the libraries of linx_native to the list. The checksums of files that are in `priv` now are kept.
   """
   @spec list_ours(t, work :: Path.t()) :: :ok | {:error, String.t()}
   def list_ours(folder, work) do
@@ -133,7 +133,7 @@ defmodule LinxNative.Build.Swap.Folder do
   end
 
   @doc """
-  Gives the file at the place of a library a second name, and makes sure that it still is the one that was looked at.
+  Gives the library in `priv` a second name, and checks that it is still the file that `look/1` read.
   """
   @spec hold(file, work :: Path.t()) :: :ok | {:error, String.t() | :changed_meanwhile}
   def hold(file, work) do
@@ -144,7 +144,7 @@ defmodule LinxNative.Build.Swap.Folder do
   end
 
   @doc """
-  Keeps what is held as the original, in place of an older one.
+  Keeps the held file as the original, and replaces an older original.
   """
   @spec keep(file, work :: Path.t()) :: :ok | {:error, String.t()}
   def keep(file, work) do
@@ -156,26 +156,26 @@ defmodule LinxNative.Build.Swap.Folder do
   end
 
   @doc """
-  Where a run has our libraries ready.
+  Returns the folder in which a run prepares the libraries of linx_native.
   """
   @spec prepared(work :: Path.t()) :: Path.t()
   def prepared(work), do: Path.join(work, "linx/priv")
 
   @doc """
-  Puts ours into place.
+  Puts the library of linx_native into `priv`.
   """
   @spec put_ours(file, work :: Path.t()) :: :ok | {:error, String.t()}
   def put_ours(file, work),
     do: work |> prepared() |> Path.join(file.library <> ".so") |> rename(file.path)
 
   @doc """
-  Puts what is held into place again.
+  Puts the held file back into `priv`.
   """
   @spec put_held(file, work :: Path.t()) :: :ok | {:error, String.t()}
   def put_held(file, work), do: work |> then(&held(file, &1)) |> rename(file.path)
 
   @doc """
-  Puts the original into place. It is not kept any more then.
+  Moves the kept original back into `priv`.
   """
   @spec put_kept(file) :: :ok | {:error, String.t()}
   def put_kept(file), do: rename(file.kept_path, file.path)
@@ -190,7 +190,7 @@ defmodule LinxNative.Build.Swap.Folder do
   end
 
   @doc """
-  Removes what `swapped_out` has, but for the folder of a run.
+  Removes the originals and the list from `swapped_out`, but not the folder of a run.
   """
   @spec forget(t) :: :ok
   def forget(folder) do

@@ -1,19 +1,19 @@
 defmodule LinxNative.Build.Swap.Trial do
   @moduledoc false
 
-  # Do our libraries load in the modules of a built Linx, in this OTP?
+  # Checks that the libraries of linx_native load in the modules of a built Linx, in this OTP.
   #
-  # Another VM tries: a library for a later OTP ends the VM that loads it. It runs Linx's own modules on our files. What is
-  # put into place afterwards are the very files that were tried.
+  # The check runs in another VM, because a library for a later OTP ends the VM that loads it. That VM loads Linx's own modules
+  # with the new files. The files that were checked are the ones that are put into place.
 
   alias LinxNative.Build.{Swap.Folder, Target}
 
   @modules ~w(Elixir.Linx.Mount.Native Elixir.Linx.Netlink.Socket.Native)
 
   @doc """
-  Writes our libraries to the folder of a run, and tries them there.
+  Writes the libraries to the folder of a run and loads them from there.
 
-  Libraries for another machine cannot be loaded here. They are compared with those they replace instead.
+  Libraries for another machine cannot be loaded here. Their ELF headers are compared with those of the files that they replace.
   """
   @spec run(Folder.t(), work :: Path.t()) :: :ok | {:error, String.t()}
   def run(folder, work) do
@@ -39,7 +39,7 @@ defmodule LinxNative.Build.Swap.Trial do
     end
   end
 
-  # With the mode of the file that it takes the place of.
+  # Copies the mode of the file that it replaces.
   defp write_one(path, file) do
     with :ok <- File.write(path, file.ours, [:sync]),
          {:ok, %{mode: mode}} <- File.stat(file.path),
@@ -47,7 +47,7 @@ defmodule LinxNative.Build.Swap.Trial do
   end
 
   defp load(folder, work) do
-    # The code server takes the name of the application, which Linx's modules ask it for, from that of the folder.
+    # Linx's modules ask the code server for the folder of the application, which it finds by the folder's name.
     app = Path.dirname(Folder.prepared(work))
     ebin = folder.path |> Path.expand() |> Path.dirname() |> Path.join("ebin")
 
@@ -57,13 +57,16 @@ defmodule LinxNative.Build.Swap.Trial do
       env = [{"ERL_LIBS", elixir_libs()}, {"ERL_CRASH_DUMP_SECONDS", "0"}]
 
       case System.cmd(erl, args ++ ["-eval", program()], stderr_to_stdout: true, env: env) do
-        {_, 0} -> :ok
-        {said, _} -> {:error, "our libraries do not load in #{ebin}: #{reason(said)}"}
+        {_, 0} ->
+          :ok
+
+        {said, _} ->
+          {:error, "the libraries of linx_native do not load in #{ebin}: #{reason(said)}"}
       end
     end
   end
 
-  # Loaded is a library that is mapped, whatever a module says.
+  # A library counts as loaded only if it is mapped.
   defp program do
     """
     Load = fun(M) -> {M, code:ensure_loaded(M)} end,
@@ -83,7 +86,7 @@ defmodule LinxNative.Build.Swap.Trial do
   defp reason(said) do
     lines = String.split(said, "\n", trim: true)
 
-    # What load_nif/2 answered, in the report of on_load; our own program; the VM that ends.
+    # In this order: the error of load_nif/2 in the report of on_load, the output of program/0, and the last words of the VM.
     Enum.find_value(["{error,{", "Not loaded", ""], fn text ->
       with line when line != nil <- Enum.find(lines, &String.contains?(&1, text)),
            do: String.trim(line)
@@ -99,11 +102,11 @@ defmodule LinxNative.Build.Swap.Trial do
 
       file ->
         {:error,
-         "#{file.path} is for another machine than ours, which is for #{Target.current()}"}
+         "#{file.path} is for another machine than the library of linx_native, which is for #{Target.current()}"}
     end
   end
 
-  # The class, the byte order and the machine in the header of an ELF file.
+  # Returns the class, the byte order and the machine from the header of an ELF file.
   defp machine(<<0x7F, "ELF", kind::binary-2, _::binary-12, machine::binary-2, _::binary>>),
     do: {kind, machine}
 

@@ -1,9 +1,9 @@
 defmodule LinxNative.Conn.Test.Kernel do
   @moduledoc false
 
-  # Stands in for the kernel in `LinxNative.Conn.Test`: a process with the functions of `LinxNative.Native`.
+  # Replaces the kernel in `LinxNative.Conn.Test`: a process with the functions of `LinxNative.Native`.
   #
-  # A socket is its process and a reference. The process lives as long as one of its sockets.
+  # A socket is the pid of this process and a reference. The process ends when its last socket is closed.
 
   use GenServer
 
@@ -24,14 +24,14 @@ defmodule LinxNative.Conn.Test.Kernel do
   @dump Message.flags([:dump])
   @create Message.flags([:create])
 
-  # That of the kernel; that of the first socket.
+  # The port of the kernel, and the port of the first socket.
   @kernel 0
   @first_port 1
 
-  # Twice net.core.rmem_default, as of an ordinary machine.
+  # Twice the usual net.core.rmem_default.
   @buffer 212_992
 
-  # As of LinxNative.Native.
+  # The functions of LinxNative.Native.
 
   def open({:beside, {kernel, _socket}}, _protocol, datagram), do: add_socket(kernel, datagram)
 
@@ -202,7 +202,7 @@ defmodule LinxNative.Conn.Test.Kernel do
     {[:sent], Enum.reduce(requests, state, &answer(&1, reference, &2))}
   end
 
-  # Nobody else is here.
+  # There are no other ports.
   defp send_message({_port_id, _bytes}, _reference, state),
     do: {[{:refused, @econnrefused}], state}
 
@@ -226,16 +226,16 @@ defmodule LinxNative.Conn.Test.Kernel do
   end
 
   defp take(request, %{answers: []}) do
-    raise "no request was expected any more, but this one came:\n#{inspect(request, pretty: true)}"
+    raise "no more requests were expected, but this one came:\n#{inspect(request, pretty: true)}"
   end
 
   @spec unexpected!(Message.t(), Message.t()) :: no_return
   defp unexpected!(request, expected) do
-    raise "another request was expected:\n#{inspect(expected, pretty: true)}\nthan the one that came:\n" <>
+    raise "this request was expected:\n#{inspect(expected, pretty: true)}\nbut this one came:\n" <>
             inspect(request, pretty: true)
   end
 
-  # The flags that a request gets in any case do not count.
+  # Ignores the flags that LinxNative.Conn.request/3 adds.
   defp same?(expected, request) do
     expected.type == request.type and IO.iodata_to_binary(expected.body) == request.body and
       significant(expected.flags) == significant(request.flags)
@@ -275,7 +275,7 @@ defmodule LinxNative.Conn.Test.Kernel do
     outcome(Errno.number!(name), request, words, [:capped, :ack_tlvs])
   end
 
-  # With the header of the request, and none of its body.
+  # Contains the header of the request, but not its body.
   defp outcome(errno, request, words, flags) do
     <<header::binary-size(16), _body::binary>> = Message.encode(request)
     body = <<-errno::native-signed-32, header::binary, words::binary>>
