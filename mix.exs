@@ -15,7 +15,8 @@ defmodule LinxNative.MixProject do
       start_permanent: Mix.env() == :prod,
       deps: [],
       description: "The native parts of Linx in Rust: netlink sockets and mounts in namespaces",
-      package: package()
+      package: package(),
+      docs: docs()
     ]
   end
 
@@ -101,6 +102,28 @@ defmodule LinxNative.MixProject do
       files:
         ~w(lib native examples Cargo.toml Cargo.lock clippy.toml mix.exs .formatter.exs README.md DESIGN.md LICENSE)
     ]
+  end
+
+  # For ExDoc, which is no dependency: script/docs brings it.
+  defp docs do
+    [
+      main: "readme",
+      extras: ~w(README.md SECURITY.md CHANGELOG.md DESIGN.md CONTRIBUTING.md) ++ guides(),
+      groups_for_extras: [Guides: guides(), "For contributors": ~w(DESIGN.md CONTRIBUTING.md)],
+      assets: %{"docs/bench" => "bench"},
+      groups_for_modules: [
+        "Drop-in for Linx": [Linx.Netlink.Socket.Native, Linx.Mount.Native],
+        Mounts: ~r/^LinxNative\.Mount/,
+        Connections: [~r/^LinxNative\.Conn/, LinxNative.Error],
+        Messages: ~r/^LinxNative\.(Message|Attributes|Rtnetlink|Genetlink)/
+      ]
+    ]
+  end
+
+  # In the order of the sidebar.
+  defp guides do
+    for name <- ~w(installation under-linx departures conn performance portability),
+        do: "docs/#{name}.md"
   end
 
   # One version for the application and its crates.

@@ -1,10 +1,8 @@
 defmodule LinxNative.Alignment do
-  @moduledoc """
-  The padding between netlink messages, and between attributes.
+  @moduledoc false
 
-  Each message and each attribute begins at a multiple of 4 bytes: `NLMSG_ALIGNTO` and `NLA_ALIGNTO` of `linux/netlink.h`.
-  Their length fields do not count the padding.
-  """
+  # Each message and each attribute begins at a multiple of 4 bytes: `NLMSG_ALIGNTO` and `NLA_ALIGNTO` of `linux/netlink.h`.
+  # Their length fields do not count the padding.
 
   @alignment 4
 

@@ -95,7 +95,7 @@ defmodule LinxNative.Attributes do
   @type schema :: %{optional(type) => kind, optional(atom) => {type, kind}} | compiled
 
   @typedoc "A schema that `schema/1` has checked. Its fields may change."
-  @type compiled :: Schema.t()
+  @type compiled :: %Schema{}
 
   @typedoc "The value that `decode/2` returns for an attribute. It depends on the kind."
   @type decoded :: integer | binary | atom | tuple | [{key, decoded}] | [decoded]

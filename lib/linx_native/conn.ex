@@ -62,7 +62,7 @@ defmodule LinxNative.Conn do
   import Bitwise
 
   alias LinxNative.Conn.{Call, Filter, Loaded, Options, Server, Streaming}
-  alias LinxNative.{Error, Message, Native, Rtnetlink}
+  alias LinxNative.{Error, Message, Rtnetlink}
 
   @typedoc "The process of a connection, or its name."
   @type t :: GenServer.server()
@@ -85,7 +85,14 @@ defmodule LinxNative.Conn do
         }
 
   @typedoc "A boolean option of the socket, see `start_link/2`."
-  @type flag :: Native.flag()
+  @type flag ::
+          :packet_info
+          | :broadcast_error
+          | :no_enobufs
+          | :listen_all_nsid
+          | :cap_ack
+          | :ext_ack
+          | :strict_check
 
   @dump Message.flags([:dump])
   @create Message.flags([:create])

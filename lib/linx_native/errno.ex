@@ -39,6 +39,19 @@ defmodule LinxNative.Errno do
   def name(524), do: :enotsupp
   def name(number), do: number
 
+  @doc false
+  @spec describe(pos_integer) :: String.t()
+  def describe(number), do: number |> name() |> describe(number)
+
+  defp describe(number, number), do: "errno #{number}"
+
+  defp describe(name, number) do
+    case List.to_string(:file.format_error(name)) do
+      "unknown POSIX error" <> _ -> "#{name} (errno #{number})"
+      words -> "#{words} (#{inspect(name)}, errno #{number})"
+    end
+  end
+
   @numbers @names
            |> Enum.with_index(1)
            |> Enum.reject(&match?({:_, _number}, &1))

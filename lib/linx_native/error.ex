@@ -106,7 +106,7 @@ defmodule LinxNative.Error do
 
   def message(%__MODULE__{} = error) do
     [
-      "#{failed(error.stage)}: #{words(error)}",
+      "#{failed(error.stage)}: #{Errno.describe(error.errno)}",
       error.text && "the kernel says: #{error.text}",
       error.offset && "at byte #{error.offset} of the request",
       error.missing && "attribute #{error.missing} is missing",
@@ -191,15 +191,6 @@ defmodule LinxNative.Error do
   defp failed(:request), do: "the kernel refused the request"
   defp failed({:group, group}), do: "cannot join or leave the group #{group}"
   defp failed(option), do: "cannot set or read #{inspect(option)}"
-
-  defp words(%{reason: reason, errno: errno}) when is_atom(reason) do
-    case List.to_string(:file.format_error(reason)) do
-      "unknown POSIX error" <> _ -> "#{reason} (errno #{errno})"
-      words -> "#{words} (#{inspect(reason)}, errno #{errno})"
-    end
-  end
-
-  defp words(%{errno: errno}), do: "errno #{errno}"
 
   # Adds to a message what the errno alone does not tell.
   defp hint(:open, :enoent), do: "the file does not exist, or the process has ended"

@@ -1,14 +1,15 @@
 defmodule LinxNative.Loader do
-  @moduledoc """
-  Loads the library of a module of native functions, and logs a remedy if that fails.
+  @moduledoc false
 
-      use LinxNative.Loader, "linx_mount"
-
-  gives the module an `@on_load` function that loads `linx_mount.so` from this application's `priv`.
-
-  A failed attempt is logged once, with the file, the VM's reason and a remedy. The module is then not loaded, and a call to
-  it raises `UndefinedFunctionError`. A release in embedded mode ends instead, as it does if any other module does not load.
-  """
+  # Loads the library of a module of native functions, and logs a remedy if that fails.
+  #
+  #     use LinxNative.Loader, "linx_mount"
+  #
+  # gives the module an `@on_load` function that loads `linx_mount.so` from this application's `priv`.
+  #
+  # A failed attempt is logged once, with the file, the VM's reason and a remedy. The module is then not loaded, and a call to
+  # it raises `UndefinedFunctionError`. A release in embedded mode ends instead, as it does if any other module does not load.
+  #
 
   @doc false
   defmacro __using__(library) do

@@ -32,14 +32,7 @@ defmodule LinxNative.Native do
   @type u32 :: 0..0xFFFFFFFF
   @type socket_error :: {:error, errno | :closed}
 
-  @type flag ::
-          :packet_info
-          | :broadcast_error
-          | :no_enobufs
-          | :listen_all_nsid
-          | :cap_ack
-          | :ext_ack
-          | :strict_check
+  @type flag :: LinxNative.Conn.flag()
 
   @type buffer :: :read_buffer | :write_buffer
 

@@ -3,8 +3,7 @@ defmodule LinxNative.Conn.Socket do
 
   # The socket of a connection: opens it, sets its options, and turns errnos into a `LinxNative.Error`.
 
-  alias LinxNative.Native
-  alias LinxNative.Error
+  alias LinxNative.{Error, Native}
 
   @typedoc "The module of the native functions, `LinxNative.Native` or a replacement, and the socket that it opened."
   @type t :: {module, term}

@@ -85,7 +85,7 @@ defmodule LinxNative.Mount.Error do
 
   def message(%__MODULE__{} = error) do
     [
-      failed(error.stage) <> path(error.path) <> ": " <> words(error),
+      failed(error.stage) <> path(error.path) <> ": " <> Errno.describe(error.errno),
       error.text && "the kernel says: #{error.text}",
       hint(error.stage, error.reason)
     ]
@@ -120,15 +120,6 @@ defmodule LinxNative.Mount.Error do
   defp failed(:attach), do: "cannot mount at"
   defp failed(:umount), do: "cannot unmount"
   defp failed(:pivot_root), do: "cannot change the root to"
-
-  defp words(%{reason: reason, errno: errno}) when is_atom(reason) do
-    case List.to_string(:file.format_error(reason)) do
-      "unknown POSIX error" <> _ -> "#{reason} (errno #{errno})"
-      words -> "#{words} (#{inspect(reason)}, errno #{errno})"
-    end
-  end
-
-  defp words(%{errno: errno}), do: "errno #{errno}"
 
   @lookups [:source, :target, :layer, :new_root, :put_old]
 
