@@ -9,7 +9,6 @@ defmodule LinxNative.Loader do
   #
   # A failed attempt is logged once, with the file, the VM's reason and a remedy. The module is then not loaded, and a call to
   # it raises `UndefinedFunctionError`. A release in embedded mode ends instead, as it does if any other module does not load.
-  #
 
   @doc false
   defmacro __using__(library) do
