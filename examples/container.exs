@@ -78,7 +78,7 @@ defmodule Container do
 
     # An overlay has no ids of its own: the image that it begins with is mapped.
     image = folder <> "/image"
-    :ok = Mount.bind(image, image, id_map: inside)
+    ok!(Mount.bind(image, image, id_map: inside))
     layers = [lowerdir: [image], upperdir: folder <> "/upper", workdir: folder <> "/work"]
     :ok = Mount.mount("overlay", root, in: inside, options: layers)
 
@@ -161,6 +161,10 @@ defmodule Container do
       {^init, {:exit_status, 0}} -> :ok
     end
   end
+
+  # The message of an error says what it takes.
+  defp ok!(:ok), do: :ok
+  defp ok!({:error, error}), do: raise(error)
 
   # What a command says that the root of the container runs.
   defp say({:pid, pid}, command) do

@@ -29,6 +29,17 @@ defmodule LinxNative.Mount.BindTest do
   defp inside(container), do: {:pid, container.pid}
   defp seen(container, path), do: "/proc/#{container.pid}/root#{path}"
 
+  # Whether a bind with an id map succeeded. Only a kernel that cannot map the ids of a tmpfs may refuse.
+  defp mapped?(result) do
+    if Harness.can?("id-map-of-a-tmpfs") do
+      assert result == :ok
+    else
+      assert {:error, %Error{stage: :id_map, reason: :einval} = error} = result
+      assert Exception.message(error) =~ "tmpfs: 6.3"
+      false
+    end
+  end
+
   # A container that sees nothing of the mounts of a test, with a target of its own.
   defp container!(folder, start \\ fn -> Container.start([:mount]) end) do
     container = start.()
@@ -77,8 +88,8 @@ defmodule LinxNative.Mount.BindTest do
             {:path, Container.ns_path(container, :user)},
             [{0, first, 10}],
             [uids: [{0, first, 1}, {1, first + 1, 5}], gids: [{0, first, 1}]]
-          ] do
-        assert :ok = bind.(id_map: id_map, recursive: true)
+          ],
+          mapped?(bind.(id_map: id_map, recursive: true)) do
         assert stat.() == "0:0"
         assert MappedContainer.sh!(container, "stat -c %u /mnt/in/one/two/deep") == "0"
 
@@ -251,14 +262,15 @@ defmodule LinxNative.Mount.BindTest do
                Mount.bind(source, target, id_map: {:path, "/proc/self/ns/net"})
 
       # Whose ids are mapped already.
-      :ok = Mount.bind(source, target, id_map: [{0, 1000, 10}])
-      again = target <> "_again"
+      if mapped?(Mount.bind(source, target, id_map: [{0, 1000, 10}])) do
+        again = target <> "_again"
 
-      assert {:error, %Error{stage: :id_map, reason: :eperm}} =
-               Mount.bind(target, again, id_map: [{0, 1000, 10}], create: :directory)
+        assert {:error, %Error{stage: :id_map, reason: :eperm}} =
+                 Mount.bind(target, again, id_map: [{0, 1000, 10}], create: :directory)
 
-      refute File.exists?(again)
-      assert :ok = Mount.umount(target)
+        refute File.exists?(again)
+        assert :ok = Mount.umount(target)
+      end
     end
   end
 end

@@ -29,11 +29,14 @@ defmodule LinxNative.Mount.FaultsTest do
         [:source, :source, :clone, :attributes, {:enter, :in}, :target] ++ @make ++ [:attach],
     mount:
       @prepare ++
+        [:file_system, {:option, "size"}, :superblock, :superblock, :attributes] ++
+        [{:enter, :in}, :target] ++ @make ++ [:attach],
+    # To its last system call, or to that which a kernel refuses that cannot map the ids of a tmpfs.
+    id_map:
+      @prepare ++
         List.duplicate(:user_namespace, 3) ++
         List.duplicate({:again, :user_namespace}, 3) ++
-        [:user_namespace] ++
-        [:file_system, {:option, "size"}, :superblock, :superblock, :attributes, :id_map] ++
-        [{:enter, :in}, :target] ++ @make ++ [:attach],
+        [:user_namespace, :file_system, :superblock, :superblock, :id_map],
     pivot_root:
       @prepare ++
         [{:enter, :in}, :new_root, :put_old] ++ @make ++ [:pivot_root, :pivot_root]
@@ -57,13 +60,8 @@ defmodule LinxNative.Mount.FaultsTest do
       detach: {:umount, [path, there ++ [detach: true]]},
       move: {:move, [path, new, made]},
       bind: {:bind, ["/proc", new, made ++ [attributes: [:ro]]]},
-      mount:
-        {:mount,
-         [
-           "tmpfs",
-           new,
-           made ++ [options: [size: "1m"], propagation: :unbindable, id_map: [{0, 1000, 5}]]
-         ]},
+      mount: {:mount, ["tmpfs", new, made ++ [options: [size: "1m"], propagation: :unbindable]]},
+      id_map: {:mount, ["tmpfs", new, made ++ [id_map: [{0, 1000, 5}]]]},
       # The old root below the new one, at a place that is made. Which the kernel refuses, so that the root stays.
       pivot_root: {:pivot_root, [folder <> "/plain", folder <> "/plain/old", made]}
     ]

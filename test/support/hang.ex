@@ -13,7 +13,7 @@ defmodule LinxNative.Test.Hang do
   # What is mounted second counts the requests that wait. The program ends when it is let go, which closes the
   # descriptor, and that ends the waiting.
   @script """
-  exec 3<>/dev/fuse &&
+  [ -c /dev/fuse ] && exec 3<>/dev/fuse &&
     mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hang "$0" &&
     mount -t fusectl fusectl "$1" &&
     echo ready && read line

@@ -56,7 +56,9 @@ defmodule LinxNative.Test.Harness do
   goes by, not a version.
 
     * `"procfs-of-a-pid-namespace"`: a procfs is configured with the option `pidns`;
-    * `"buffers-beyond-the-limit"`: a socket may have larger buffers than `net.core.rmem_max`.
+    * `"buffers-beyond-the-limit"`: a socket may have larger buffers than `net.core.rmem_max`;
+    * `"id-map-of-a-tmpfs"`: the ids of a tmpfs are mapped;
+    * `"namespace-of-a-pidfd"`: a pidfd is asked for the PID namespace of its process.
   """
   def can?(question) do
     case run("can", [question]) do
@@ -72,6 +74,12 @@ defmodule LinxNative.Test.Harness do
       seccomp("fsopen=ENOSYS,setns-pid=EPERM")
   """
   def seccomp(rules), do: [path(), "seccomp", rules, "--"]
+
+  @doc """
+  The words to put before a command that is to have a pidfd of the process `pid`, as descriptor `fd`, for
+  `Vm.start(wrap: ...)`.
+  """
+  def pidfd(pid, fd), do: [path(), "pidfd", "#{pid}", "#{fd}", "--"]
 
   @doc """
   Swaps two names until `swaps/1`, which every test that starts a race may leave to its end.

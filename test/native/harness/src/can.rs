@@ -3,11 +3,14 @@
 
 #![allow(unsafe_code, reason = "system calls that nix does not wrap")]
 
+use std::error::Error;
 use std::ffi::CStr;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::ptr;
 
 use libc::{c_int, c_long, socklen_t};
 
@@ -19,6 +22,8 @@ pub(crate) fn run(question: &str) -> Outcome {
     let answer = match question {
         "procfs-of-a-pid-namespace" => configures_pidns()?,
         "buffers-beyond-the-limit" => forces_buffers()?,
+        "id-map-of-a-tmpfs" => maps_ids()?,
+        "namespace-of-a-pidfd" => tells_namespaces(),
         _ => return Err(format!("can: what is {question}?").into()),
     };
     say(if answer { "yes" } else { "no" })
@@ -26,33 +31,106 @@ pub(crate) fn run(question: &str) -> Outcome {
 
 /// Whether a procfs can be given a PID namespace by its option `pidns` (since Linux 6.17).
 fn configures_pidns() -> io::Result<bool> {
-    const FSOPEN_CLOEXEC: c_int = 1;
     const FSCONFIG_SET_FD: c_int = 5;
-    const KEY: &CStr = c"pidns";
 
-    let namespace = own_pid_namespace()?;
-    // SAFETY: a C string that lives through the call.
-    let context = unsafe { libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), FSOPEN_CLOEXEC) };
-    let Ok(context) = c_int::try_from(context) else {
+    let namespace = File::open("/proc/self/ns/pid")?;
+    let Ok(context) = open_context(c"proc") else {
         return Ok(false);
     };
-    if context < 0 {
-        return Ok(false);
-    }
-    // SAFETY: the kernel just made this descriptor for us; nobody else knows it.
-    let context = unsafe { OwnedFd::from_raw_fd(context) };
+    let (context, key, number) = (context.as_raw_fd(), c"pidns", namespace.as_raw_fd());
+    let (command, value) = (FSCONFIG_SET_FD, ptr::null::<u8>());
     // SAFETY: two open descriptors, a C string that lives through the call, and NULL.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_fsconfig,
-            context.as_raw_fd(),
-            FSCONFIG_SET_FD,
-            KEY.as_ptr(),
-            std::ptr::null::<u8>(),
-            namespace.as_raw_fd(),
+            context,
+            command,
+            key.as_ptr(),
+            value,
+            number,
         )
     };
     Ok(answer == 0)
+}
+
+/// Whether the ids of a tmpfs can be mapped (since Linux 6.3).
+fn maps_ids() -> Result<bool, Box<dyn Error>> {
+    const FSCONFIG_CMD_CREATE: c_int = 6;
+    const FSMOUNT_CLOEXEC: c_int = 1;
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
+    let context = open_context(c"tmpfs")?;
+    let (number, command, null) = (context.as_raw_fd(), FSCONFIG_CMD_CREATE, ptr::null::<u8>());
+    // SAFETY: an open descriptor, integers, and NULL twice.
+    succeeded(unsafe { libc::syscall(libc::SYS_fsconfig, number, command, null, null, 0) })?;
+    // SAFETY: an open descriptor and integers.
+    let mount = owned(unsafe { libc::syscall(libc::SYS_fsmount, number, FSMOUNT_CLOEXEC, 0) })?;
+
+    let mut holder = Command::new(std::env::current_exe()?)
+        .args(["hold", "--user"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    let output = holder.stdout.take().ok_or("hold: no output")?;
+    BufReader::new(output).read_line(&mut line)?;
+    let pid = line.trim().strip_prefix("ready ").ok_or(line.clone())?;
+    let namespace = File::open(format!("/proc/{pid}/ns/user"))?;
+
+    // `struct mount_attr`: set, clear, propagation, the user namespace.
+    let attributes = [
+        MOUNT_ATTR_IDMAP,
+        0,
+        0,
+        u64::try_from(namespace.as_raw_fd())?,
+    ];
+    // SAFETY: an open descriptor, an empty C string, and a structure of the size that is given, which live through the call.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            ptr::from_ref(&attributes),
+            size_of_val(&attributes),
+        )
+    };
+    // Closes its input, which ends it.
+    holder.wait()?;
+    Ok(answer == 0)
+}
+
+/// Whether a pidfd tells the PID namespace of its process (since Linux 6.11).
+fn tells_namespaces() -> bool {
+    const PIDFD_GET_PID_NAMESPACE: libc::Ioctl = libc::_IO(0xff, 5);
+
+    let Ok(pidfd) = crate::pidfd::open(std::process::id()) else {
+        return false;
+    };
+    // SAFETY: an open descriptor, and a request whose argument has to be 0.
+    let namespace = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_PID_NAMESPACE, 0) };
+    owned(namespace.into()).is_ok()
+}
+
+fn open_context(file_system: &CStr) -> io::Result<OwnedFd> {
+    const FSOPEN_CLOEXEC: c_int = 1;
+
+    // SAFETY: a C string that lives through the call.
+    owned(unsafe { libc::syscall(libc::SYS_fsopen, file_system.as_ptr(), FSOPEN_CLOEXEC) })
+}
+
+/// What a system call that opens returned.
+fn owned(returned: c_long) -> io::Result<OwnedFd> {
+    let fd = succeeded(returned)?;
+    // SAFETY: the kernel just made this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn succeeded(returned: c_long) -> io::Result<c_int> {
+    match c_int::try_from(returned) {
+        Ok(value) if value >= 0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether a socket may have buffers beyond the system's limit: it takes `CAP_NET_ADMIN` in the initial user namespace.
@@ -73,17 +151,17 @@ fn forces_buffers() -> io::Result<bool> {
     Ok(answer == 0)
 }
 
-fn own_pid_namespace() -> io::Result<File> {
-    File::open("/proc/self/ns/pid")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_question_has_an_answer() {
-        for question in ["procfs-of-a-pid-namespace", "buffers-beyond-the-limit"] {
+        for question in [
+            "procfs-of-a-pid-namespace",
+            "buffers-beyond-the-limit",
+            "namespace-of-a-pidfd",
+        ] {
             assert!(run(question).is_ok());
         }
         assert!(run("what").is_err());

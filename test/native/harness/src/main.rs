@@ -13,6 +13,7 @@
 //! linx_harness signal NAME
 //! linx_harness fuse FOLDER parallel|serial|never
 //! linx_harness mounts
+//! linx_harness pidfd PID FD -- COMMAND [ARGUMENT...]
 //! ```
 
 mod calls;
@@ -24,6 +25,7 @@ mod hold;
 mod hold_call;
 mod lifetime;
 mod mounts;
+mod pidfd;
 mod race;
 mod seccomp;
 mod signal;
@@ -69,11 +71,13 @@ fn run(arguments: Vec<String>) -> Outcome {
         ["fuse", folder, "serial"] => fuse::run(folder, fuse::Start::Serial),
         ["fuse", folder, "never"] => fuse::run(folder, fuse::Start::Never),
         ["mounts"] => mounts::run(),
+        ["pidfd", pid, fd, "--", command @ ..] => pidfd::run(pid.parse()?, fd.parse()?, command),
         _ => Err(
             "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
                   hold-call NAMES CONTROL -- COMMAND... | race A B | socket PID FD | \
                   entry LIBRARY | can QUESTION | errnos | spy | signal NAME | \
-                  fuse FOLDER parallel|serial|never | mounts"
+                  fuse FOLDER parallel|serial|never | mounts | \
+                  pidfd PID FD -- COMMAND..."
                 .into(),
         ),
     }
