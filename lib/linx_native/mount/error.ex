@@ -126,7 +126,10 @@ defmodule LinxNative.Mount.Error do
   # Adds to a message what the errno alone does not tell.
   defp hint(stage, :enosys) when stage in @lookups, do: "openat2(2) needs Linux 5.6"
   defp hint(stage, :enosys) when stage in [:attributes, :id_map], do: "Linux 5.12 is needed"
-  defp hint(_stage, :enosys), do: "Linux 5.2 is needed"
+
+  defp hint(stage, :enosys)
+       when stage in [:clone, :file_system, :superblock, :attach] or elem(stage, 0) == :option,
+       do: "Linux 5.2 is needed"
 
   defp hint(stage, :eloop) when stage in [:create | @lookups],
     do: "a part of the path is a symbolic link; the option follow: true allows that"
@@ -142,7 +145,9 @@ defmodule LinxNative.Mount.Error do
     do: "it is not the file of a namespace of that kind; a pidfd needs Linux 6.11 here"
 
   defp hint({:enter, _option}, :einval),
-    do: "it is neither the file of a mount namespace nor a pidfd"
+    do: "it is neither the file of a mount namespace nor a pidfd, which needs Linux 5.8"
+
+  defp hint({:enter, _option}, :esrch), do: "the process has ended"
 
   defp hint({:enter, _option}, :eperm),
     do:
@@ -151,8 +156,13 @@ defmodule LinxNative.Mount.Error do
   defp hint(:file_system, :enodev), do: "the kernel has no file system of that type"
   defp hint({:option, _name}, :einval), do: "a value has at most 255 bytes"
 
+  defp hint(:superblock, :einval),
+    do:
+      "an option is missing or wrong, or the kernel does not know an attribute (nosymfollow: Linux 5.14)"
+
   defp hint(:attributes, :einval),
-    do: "nothing is mounted at that very path, or the kernel does not know an attribute"
+    do:
+      "nothing is mounted at that very path, or the kernel does not know an attribute (nosymfollow: Linux 5.14)"
 
   defp hint(:attributes, :eperm),
     do:

@@ -47,6 +47,8 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "setns-pid" => (libc::SYS_setns, Some(equal(1, libc::CLONE_NEWPID))),
         "unshare-fs" => (libc::SYS_unshare, Some(equal(0, libc::CLONE_FS))),
         "fsconfig-fd" => (libc::SYS_fsconfig, Some(equal(1, FSCONFIG_SET_FD))),
+        "pidfd-pid-namespace" => (libc::SYS_ioctl, Some(equal(1, PIDFD_GET_PID_NAMESPACE))),
+        "pidfd-user-namespace" => (libc::SYS_ioctl, Some(equal(1, PIDFD_GET_USER_NAMESPACE))),
         "socket-netlink" => (libc::SYS_socket, Some(equal(0, libc::AF_NETLINK))),
 
         "bind" => (libc::SYS_bind, None),
@@ -93,6 +95,10 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
 
 /// From linux/mount.h.
 const FSCONFIG_SET_FD: c_int = 5;
+
+/// From linux/pidfd.h.
+const PIDFD_GET_PID_NAMESPACE: c_int = 0xff05;
+const PIDFD_GET_USER_NAMESPACE: c_int = 0xff09;
 
 /// The flags of `clone`, its first argument.
 const fn flags(mask: c_int, value: c_int) -> Condition {
