@@ -5,6 +5,22 @@ defmodule LinxNative.Test.Strace do
 
   alias LinxNative.Test.{Folder, Program, Vm}
 
+  # All that make descriptors, but for those of ioctl(2), which are close-on-exec always.
+  @makers ~w(accept accept4 creat dup dup2 dup3 epoll_create epoll_create1 eventfd eventfd2 fcntl fsmount fsopen
+             inotify_init inotify_init1 memfd_create open open_tree openat openat2 pidfd_getfd pidfd_open pipe pipe2
+             signalfd signalfd4 socket socketpair timerfd_create)
+
+  @doc """
+  Calls a function in `vm`. Returns its result, the system calls meanwhile that make descriptors, and those of them whose
+  descriptor a program that the VM starts would inherit.
+  """
+  def descriptors(%Vm{} = vm, mfa) do
+    {result, calls} = calls(vm, @makers, mfa)
+    # Of fcntl(2) only what duplicates.
+    made = Enum.reject(calls, &(&1 =~ ~r/^fcntl/ and not (&1 =~ "F_DUPFD")))
+    {result, made, Enum.reject(made, &(&1 =~ "CLOEXEC"))}
+  end
+
   @doc """
   Calls a function in `vm` and returns the system calls of all its threads meanwhile, and of processes they make; a line
   each, without the number of the thread. Others than `calls` are left out,
