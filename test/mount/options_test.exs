@@ -7,6 +7,7 @@ defmodule LinxNative.Mount.OptionsTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
+  alias LinxNative.Test.MountCalls
 
   @moduletag :mount
 
@@ -157,18 +158,8 @@ defmodule LinxNative.Mount.OptionsTest do
   end
 
   describe "an error" do
-    # From the documentation, which is so held to be complete.
-    defp documented_stages do
-      {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Error)
-      [text] = for {{:type, :stage, 0}, _, _, %{"en" => text}, _} <- docs, do: text
-
-      for [names] <- Regex.scan(~r/^  \* (`[^-]+) - /m, text, capture: :all_but_first),
-          [name] <- Regex.scan(~r/`([^`]+)`/, names, capture: :all_but_first),
-          do: name |> Code.eval_string(option: :in, name: "size") |> elem(0)
-    end
-
     test "has a message for every documented stage, and every errno" do
-      stages = documented_stages()
+      stages = MountCalls.documented_stages()
       assert length(stages) == 21
 
       for stage <- stages, errno <- [1, 2, 22, 38, 40, 524, 4095] do

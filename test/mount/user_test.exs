@@ -79,14 +79,37 @@ defmodule LinxNative.Mount.UserTest do
 
     # A container of this user.
     inner = ["--target", vm.os_pid, "--user", "--mount", "--preserve-credentials", "--"]
-    hold = ["unshare", "--mount", "--propagation=private", "sh", "-c", "echo $$; read end"]
+    namespaces = ~w(unshare --mount --propagation=private --pid --fork --kill-child -- sh -c)
+    hold = ["sh", "-c", "echo $$; exec \"$@\"", "sh"] ++ namespaces ++ ["echo ready; read end"]
     as_user = ~w(--reuid=65534 --regid=65534 --clear-groups -- nsenter)
     program = Program.start!("setpriv", as_user ++ inner ++ hold)
     pid = program |> Program.line!() |> String.to_integer()
+    "ready" = Program.line!(program)
     inside = {:pid, pid}
     assert :ok = call(vm, :mount, ["tmpfs", mount, [in: inside]])
     assert %{fstype: "tmpfs"} = MountInfo.at(pid, mount)
     refute at.(mount)
+
+    # A procfs of its PID namespace, its files here, and an overlay of them there.
+    [procfs, overlay] = for name <- ~w(procfs overlay), do: "#{mount}/#{name}"
+    made = [in: inside, create: :directory]
+    shown = [pid_namespace: {:path, "/proc/#{pid}/ns/pid_for_children"}]
+    assert :ok = call(vm, :mount, ["proc", procfs, made ++ shown])
+    assert %{fstype: "proc"} = MountInfo.at(pid, procfs)
+    assert :ok = call(vm, :umount, [procfs, [in: inside]])
+    # Only ids of the user namespace can write there.
+    assert :ok = Vm.call(vm, File, :write, ["/proc/#{pid}/root#{mount}/file", "theirs"])
+    assert :ok = call(vm, :bind, [mount, bound, [from: inside, create: :directory]])
+    assert File.read!("/proc/#{vm.os_pid}/root#{bound}/file") == "theirs"
+    assert :ok = call(vm, :umount, [bound])
+    layers = [options: [lowerdir: [mount, "/etc"]], from: inside]
+    assert :ok = call(vm, :mount, ["overlay", overlay, made ++ layers])
+    assert File.read!("/proc/#{pid}/root#{overlay}/file") == "theirs"
+    assert :ok = call(vm, :umount, [overlay, [in: inside]])
+
+    for path <- [procfs, overlay, mount <> "/file"],
+        do: Vm.call(vm, File, :rm_rf!, ["/proc/#{pid}/root#{path}"])
+
     assert :ok = call(vm, :pivot_root, [mount, mount <> "/old", [in: inside, create: :directory]])
     assert File.ls!("/proc/#{pid}/root") == ["old"]
   end
