@@ -62,7 +62,8 @@ defmodule LinxNative.Conn.NamesFuzzTest do
 
     generic = open!(:generic, netns: netns)
     {:ok, ethtool} = Genetlink.family(generic, "ethtool")
-    request = Genetlink.message(ethtool, @linkstate_get, flags: [:dump])
+    options = [flags: [:dump], attributes: [header: []], schema: @linkstate]
+    request = Genetlink.message(ethtool, @linkstate_get, options)
     {:ok, replies} = Conn.request(generic, request)
     route ++ replies
   end
