@@ -1,4 +1,4 @@
-//! The build script of each NIF library: linker arguments, and what its types of resources are called by.
+//! The build script of each NIF library: linker arguments, and the number for the names of its resource types.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// What decides how a resource is laid out in memory. A Rust type has no layout that is the same in each build.
+/// The sources that decide the memory layout of a resource. A Rust type has no guaranteed layout.
 const SOURCES: [&str; 3] = ["src", "../linx_core/src", "../nif_entry/src"];
 const SETTINGS: [&str; 3] = ["TARGET", "CARGO_ENCODED_RUSTFLAGS", "CARGO_CFG_FEATURE"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A thread may still run code of an old instance of the library while a new one is loaded: it stays mapped.
+    // Keeps an old instance of the library mapped, because a thread may still run its code after a new instance is loaded.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
     for folder in SOURCES {
         println!("cargo:rerun-if-changed={folder}");
@@ -21,9 +21,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The same number for the same compiler, settings and sources, wherever they are.
+/// Returns a number that is the same for the same compiler, settings and sources, wherever the sources are.
 fn layout() -> Result<u64, Box<dyn Error>> {
-    // Its keys are always the same. Its algorithm is the compiler's, which is part of what is hashed.
+    // This hasher always has the same keys. Its algorithm depends on the compiler, whose version is hashed too.
     let mut hasher = DefaultHasher::new();
     hasher.write(&Command::new(env::var("RUSTC")?).arg("-vV").output()?.stdout);
     for setting in SETTINGS {
@@ -37,7 +37,7 @@ fn layout() -> Result<u64, Box<dyn Error>> {
     Ok(hasher.finish())
 }
 
-/// All files below a folder, in an order that depends on their names only.
+/// Returns all files below a folder, in an order that depends only on their names.
 fn files(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let entries = fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
     let mut paths = entries.collect::<Result<Vec<_>, std::io::Error>>()?;

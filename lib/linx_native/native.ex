@@ -25,7 +25,7 @@ defmodule LinxNative.Native do
           | {:failed, errno}
           | :drained
 
-  @type netns :: :host | {:path, binary} | {:fd, integer} | {:beside, socket}
+  @type netns :: :host | {:path, binary} | {:fd, integer} | {:same_as, socket}
 
   @typedoc "A number, see `LinxNative.Errno`."
   @type errno :: pos_integer
@@ -59,9 +59,9 @@ defmodule LinxNative.Native do
   @doc """
   Opens a socket and binds it: `socket(2)` on a thread in that namespace, `bind(2)`.
 
-  `{:beside, socket}` is the namespace of another socket: `ioctl(SIOCGSKNS)`.
+  `{:same_as, socket}` is the network namespace of another socket: `ioctl(SIOCGSKNS)`.
 
-  `datagram` is the length in bytes of the longest datagram it will receive whole, at most 16777216.
+  `datagram` is the length in bytes of the longest datagram that the socket receives whole, at most 16777216.
   """
   @spec open(netns, protocol :: integer, datagram :: u32) ::
           {:ok, socket} | {:error, {stage :: atom, errno}} | {:error, :closed}

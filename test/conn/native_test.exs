@@ -204,7 +204,7 @@ defmodule LinxNative.Conn.NativeTest do
       {:ok, socket} = Native.open({:path, Container.ns_path(container, :net)}, 0, @datagram)
       {:ok, id} = Native.netns(socket)
       Container.stop(container)
-      assert {:ok, beside} = Native.open({:beside, socket}, 0, @datagram)
+      assert {:ok, beside} = Native.open({:same_as, socket}, 0, @datagram)
       Native.close(socket)
       assert Native.netns(beside) == {:ok, id}
       Native.close(beside)
@@ -213,7 +213,7 @@ defmodule LinxNative.Conn.NativeTest do
     test "is not opened when that is closed" do
       {socket, _, _} = open!()
       Native.close(socket)
-      assert Native.open({:beside, socket}, 0, @datagram) == {:error, :closed}
+      assert Native.open({:same_as, socket}, 0, @datagram) == {:error, :closed}
     end
   end
 
@@ -320,7 +320,7 @@ defmodule LinxNative.Conn.NativeTest do
             {:fd, "1"},
             {:fd, 0x100000000},
             {:pid, 1},
-            {:beside, make_ref()}
+            {:same_as, make_ref()}
           ] do
         assert_raise ArgumentError, fn -> Native.open(wrong, 0, 100) end
       end

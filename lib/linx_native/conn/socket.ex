@@ -48,7 +48,7 @@ defmodule LinxNative.Conn.Socket do
           do: {flag, true}
 
     # To find the namespace of a socket needs CAP_NET_ADMIN. A socket in the VM's own namespace does not need that.
-    netns = if options.netns == :host, do: :host, else: {:beside, reference}
+    netns = if options.netns == :host, do: :host, else: {:same_as, reference}
     own = %{groups: [], filter: nil, buffers: [], accept: :kernel, subscriber: nil, active: false}
     options |> Map.merge(own) |> Map.merge(%{netns: netns, flags: flags})
   end

@@ -1,19 +1,19 @@
-//! Strings as the kernel reads them.
+//! C strings for the kernel.
 
 use std::ffi::CString;
 
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Why bytes do not make a C string.
+/// Why bytes cannot become a C string.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CStringError {
-    /// They hold a NUL byte, where the kernel would stop reading.
+    /// They contain a NUL byte, where the kernel would stop reading.
     Nul,
     /// There is no memory for a copy.
     NoMemory,
 }
 
-/// The page size of this machine in bytes: `mount(2)` reads that much of its `data`, and cuts the rest.
+/// Returns the page size in bytes. `mount(2)` reads one page of its `data` and cuts the rest.
 pub(crate) fn page_size() -> usize {
     sysconf(SysconfVar::PAGE_SIZE)
         .ok()
@@ -24,9 +24,9 @@ pub(crate) fn page_size() -> usize {
 
 /// Copies bytes into a C string.
 ///
-/// The copy has an end: the kernel refuses a path, a source or a type of 4096 bytes (`PATH_MAX`) and this crate refuses
-/// options of a page, so a string that is longer than both is refused as well when it is cut just behind. A caller's
-/// binary of a gigabyte thus costs a look for a NUL, no memory.
+/// A string that is longer than a page and longer than 4096 bytes (`PATH_MAX`) is copied only up to just beyond that length. It is
+/// still refused, because the kernel refuses a path, a source or a type of 4096 bytes, and this crate refuses options of a page.
+/// So a binary of a gigabyte costs a search for a NUL, but no memory.
 ///
 /// # Errors
 /// A NUL byte anywhere in `bytes`; no memory.

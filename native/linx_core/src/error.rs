@@ -1,37 +1,37 @@
-//! What can go wrong: a stage of a call, and the errno of the system call that failed there.
+//! Errors: the stage of a call, and the errno of the system call that failed in it.
 
 use std::{fmt, io};
 
 use crate::c_string::CStringError;
 
-/// An errno as the kernel gave it.
+/// An errno as the kernel returned it.
 ///
-/// The raw number, not an enumeration: a file system may answer one that no header names (524 is a known one), and
-/// the caller is promised that very number.
+/// The raw number, not an enumeration: a file system may return a number that no header names (for example 524), and the contract
+/// promises the caller that very number.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Errno(i32);
 
 impl Errno {
-    /// The errno of this number, as in `libc::ENOENT`.
+    /// Returns the errno of a number, for example of `libc::ENOENT`.
     #[must_use]
     pub const fn from_raw(number: i32) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number.
     #[must_use]
     pub const fn raw(self) -> i32 {
         self.0
     }
 
-    /// The errno that the last system call of this thread left.
+    /// Returns the errno of the last system call of this thread.
     pub(crate) fn last() -> Self {
         Self(nix::errno::Errno::last_raw())
     }
 }
 
 impl From<&io::Error> for Errno {
-    /// That of the system call that failed. The standard library's own errors have none; those of threads and pipes do.
+    /// Returns the errno of the failed system call. Errors of threads and pipes always have one.
     fn from(error: &io::Error) -> Self {
         Self(error.raw_os_error().unwrap_or(libc::EAGAIN))
     }
@@ -52,9 +52,9 @@ impl fmt::Debug for Errno {
     }
 }
 
-/// The one way from a wrapper of `nix` to our `Result`.
+/// Converts the result of a `nix` function. Every call of `nix` in this crate goes through here.
 ///
-/// Its error value is dropped for the errno it was made from, since `nix` maps every number it does not know to one.
+/// Takes the errno of the thread instead of the error value, because `nix` maps every number that it does not know to one value.
 pub(crate) fn check<T>(result: nix::Result<T>) -> Result<T, Errno> {
     result.map_err(|_| Errno::last())
 }
@@ -84,22 +84,22 @@ pub enum Stage {
     SetnsPid,
     /// The child that mounts as seen from the PID namespace could not be made: `clone(2)`.
     Fork,
-    /// `mount(2)`, or what stands in for it.
+    /// `mount(2)`, or the newer system calls that replace it, failed.
     Mount,
-    /// `umount2(2)`.
+    /// `umount2(2)` failed.
     Umount,
     /// The new root could not be entered: `chdir(2)`.
     Chdir,
-    /// `pivot_root(2)`.
+    /// `pivot_root(2)` failed.
     PivotRoot,
 }
 
-/// A stage and the errno of what failed in it.
+/// A stage, and the errno of the system call that failed in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Error {
     /// The step that failed.
     pub stage: Stage,
-    /// Why it failed.
+    /// The errno of the system call.
     pub errno: Errno,
 }
 
@@ -120,7 +120,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Says at which stage a system call failed.
+/// Adds the stage to the error of a system call.
 pub(crate) trait At<T> {
     fn at(self, stage: Stage) -> Result<T, Error>;
 }

@@ -1,4 +1,4 @@
-//! Which network namespace is this?
+//! The identity of a network namespace.
 
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 
@@ -8,15 +8,15 @@ use crate::c_string::c_string;
 use crate::error::{Errno, check};
 use crate::{namespace, syscall};
 
-/// The device and the inode of the network namespace that a socket of any kind is in: those that `stat(2)` says of
-/// `/proc/<pid>/ns/net` for a process in it. There need not be any left.
+/// Returns the device and the inode of the network namespace of a socket of any kind. They are those that `stat(2)` returns for
+/// `/proc/<pid>/ns/net` of a process in that namespace. No process needs to be left in it.
 ///
-/// `ioctl(SIOCGSKNS)`, since Linux 4.10, of the thread that calls: it takes `CAP_NET_ADMIN` in that namespace.
+/// `ioctl(SIOCGSKNS)`, since Linux 4.10. The calling thread needs `CAP_NET_ADMIN` in that namespace.
 ///
 /// # Errors
 /// ENOTSOCK; EPERM; the errno of `ioctl(2)`.
 pub fn of_socket(socket: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
-    // The number of the request may mean something else to another file.
+    // Only for sockets: for another file the number of the request may mean something else.
     if !is_socket(&check(fstat(socket))?) {
         return Err(Errno::from_raw(libc::ENOTSOCK));
     }
@@ -25,27 +25,27 @@ pub fn of_socket(socket: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// The same of a socket by the number of its descriptor, which need not be open.
+/// Returns the same for a socket, given by the number of its descriptor, which need not be open.
 ///
 /// # Errors
-/// EBADF, and those of [`of_socket`].
+/// EBADF, and the errors of [`of_socket`].
 pub fn of_descriptor(fd: RawFd) -> Result<(u64, u64), Errno> {
     of_socket(syscall::duplicate(fd)?.as_fd())
 }
 
-/// The device and the inode of a network namespace, given by the path of its file.
+/// Returns the device and the inode of a network namespace, given by the path of its file.
 ///
 /// # Errors
-/// EINVAL: not the file of a network namespace, or a NUL byte in `path`. The errno of `open(2)`.
+/// EINVAL: `path` is not the file of a network namespace, or contains a NUL byte. The errno of `open(2)`.
 pub fn of_file(path: &[u8]) -> Result<(u64, u64), Errno> {
     let path = c_string(path)?;
     of_namespace(namespace::open(&path)?.as_fd())
 }
 
-/// The same, given by a descriptor of that file by its number, which need not be open.
+/// Returns the same for such a file, given by the number of a descriptor, which need not be open.
 ///
 /// # Errors
-/// EBADF, and those of [`of_file`].
+/// EBADF, and the errors of [`of_file`].
 pub fn of_file_descriptor(fd: RawFd) -> Result<(u64, u64), Errno> {
     of_namespace(syscall::duplicate(fd)?.as_fd())
 }

@@ -1,17 +1,17 @@
 //! Netlink sockets in other network namespaces, and mounts in other mount namespaces.
 //!
-//! There is no BEAM in this crate: it takes C strings and integers, returns [`OwnedFd`](std::os::fd::OwnedFd)s and
-//! [`Error`]s, and can be used and tested from Rust alone. It owns every system call of the NIF libraries, and all
-//! `unsafe` of them.
+//! This crate does not depend on the BEAM: it takes C strings and integers, returns [`OwnedFd`](std::os::fd::OwnedFd)s and
+//! [`Error`]s, and can be used and tested from Rust alone. It makes every system call of the NIF libraries, and has all the
+//! `unsafe` code for them.
 //!
-//! * [`netlink`]: a socket in another network namespace.
-//! * [`connection`]: such a socket with an owner, and what is done with it.
-//! * [`identity`]: which network namespace a socket is in.
+//! * [`netlink`]: opens a socket in another network namespace.
+//! * [`connection`]: a socket with an owner: open, send, receive, options.
+//! * [`identity`]: identifies the network namespace of a socket or a file.
 //! * [`mount`]: `mount(2)`, `umount2(2)` and `pivot_root(2)` in another mount namespace.
-//! * [`mounting`]: mounts by descriptor, with all that newer kernels offer.
+//! * [`mounting`]: mounts by descriptor, with the mount API of newer kernels.
 //!
-//! Every call that enters a namespace does so on a thread that exists for that call alone and never returns from the
-//! namespace; see `throwaway`.
+//! A call that enters a namespace does so on a thread that exists only for that call and never leaves the namespace; see
+//! `throwaway`.
 //!
 //! ```no_run
 //! use linx_core::netlink;

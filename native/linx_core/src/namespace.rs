@@ -1,4 +1,4 @@
-//! Namespace files: how they are looked up.
+//! Looks up namespace files.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -9,7 +9,7 @@ use nix::sys::stat::Mode;
 use crate::c_string::c_string;
 use crate::error::{Errno, check};
 
-/// `O_NONBLOCK`: a FIFO in the place of a namespace would block the caller until somebody opens its other end.
+/// `O_NONBLOCK`, because a FIFO in the place of a namespace file would block the caller until a process opens its other end.
 const FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC)
     .union(OFlag::O_NONBLOCK);
@@ -19,11 +19,11 @@ pub(crate) fn open(path: &CStr) -> Result<OwnedFd, Errno> {
     check(openat(AT_FDCWD, path, FLAGS, Mode::empty()))
 }
 
-/// The namespace files of one process: its mount namespace, and its PID namespace if that is wanted too.
+/// The namespace files of one call: the mount namespace, and the PID namespace if the call has one.
 pub(crate) struct Files<'a> {
     mount: &'a CStr,
     pid: Option<&'a CStr>,
-    /// Where both are in one directory, with their names in it.
+    /// The common directory of both files, with their names in it, if they have one.
     shared: Option<Directory<'a>>,
 }
 
@@ -33,21 +33,21 @@ struct Directory<'a> {
     pid: &'a CStr,
 }
 
-/// What [`Files::open`] opened. The PID namespace is looked at later than the mount namespace is entered, hence
-/// keeps its error until then.
+/// The files that [`Files::open`] opened. The result for the PID namespace is used only after the mount namespace was entered, so
+/// its error is kept until then.
 pub(crate) struct Opened {
     pub(crate) mount: Result<OwnedFd, Errno>,
     pub(crate) pid: Option<Result<OwnedFd, Errno>>,
 }
 
 impl<'a> Files<'a> {
-    /// Takes the paths apart.
+    /// Splits the paths.
     pub(crate) fn new(mount: &'a CStr, pid: Option<&'a CStr>) -> Self {
         let shared = pid.and_then(|pid| Directory::of_both(mount, pid));
         Self { mount, pid, shared }
     }
 
-    /// Opens them, as seen from where the calling thread is now: before it enters anything.
+    /// Opens the files. To be called before the thread enters a namespace, so that they are looked up in the VM's.
     pub(crate) fn open(&self) -> Opened {
         match &self.shared {
             Some(directory) => directory.open(),
@@ -60,8 +60,8 @@ impl<'a> Files<'a> {
 }
 
 impl<'a> Directory<'a> {
-    /// The common directory of two files. `None` if there is none to be seen from the paths, or if splitting them could
-    /// change the answer: a path that is too long as a whole, or ends in a slash.
+    /// Returns the common directory of two files. `None` if the paths show none, or if splitting them could change the result: a
+    /// path that is too long as a whole, or that ends in a slash.
     fn of_both(mount: &'a CStr, pid: &'a CStr) -> Option<Self> {
         let (directory, mount) = split(mount)?;
         let (same, pid) = split(pid)?;
@@ -85,8 +85,8 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// One handle on the directory serves both look-ups. In `/proc/<pid>/ns` it stays with the process it was opened
-    /// for: if that ends and its pid is given to another, the handle answers ENOENT or ESRCH, never with the other's.
+    /// Opens both files through one handle on the directory. A handle on `/proc/<pid>/ns` stays with the process that it was opened
+    /// for. If that process ends and its pid is reused, the handle gives ENOENT or ESRCH, never the files of the new process.
     fn open_in(&self, handle: &OwnedFd) -> Opened {
         let open = |name| check(openat(handle, name, FLAGS, Mode::empty()));
         Opened {
@@ -101,7 +101,7 @@ impl<'a> Directory<'a> {
     }
 }
 
-/// The directory of a path with its slash, and the name in it.
+/// Splits a path into its directory, with the slash, and its last name.
 fn split(path: &CStr) -> Option<(&[u8], &CStr)> {
     let bytes = path.to_bytes_with_nul();
     if bytes.len() > libc::PATH_MAX as usize {

@@ -14,20 +14,20 @@ use crate::{namespace, syscall, throwaway};
 ///
 /// The socket stays in that namespace, and keeps it alive, wherever it is used from. It is close-on-exec.
 ///
-/// * `path`: of a network namespace, as `/proc/<pid>/ns/net` or `/run/netns/<name>`; relative to the working directory
-///   of the process; less than 4096 bytes.
-/// * `protocol`: as `NETLINK_ROUTE`; the third argument of `socket(2)`.
+/// * `path`: the file of a network namespace, for example `/proc/<pid>/ns/net` or `/run/netns/<name>`, of less than 4096 bytes. A
+///   relative path is looked up from the working directory of the process.
+/// * `protocol`: the third argument of `socket(2)`, for example `NETLINK_ROUTE`.
 ///
 /// # Errors
-/// Stage [`Open`](Stage::Open): `path` is too long (ENAMETOOLONG), holds a NUL byte (EINVAL), or cannot be opened.
-/// [`Thread`](Stage::Thread): no thread could be made. [`Setns`](Stage::Setns): not a network namespace (EINVAL), not
-/// permitted (EPERM: it takes `CAP_SYS_ADMIN` there and here). [`Socket`](Stage::Socket): no such protocol
-/// (EPROTONOSUPPORT), no descriptor left (EMFILE).
+/// Stage [`Open`](Stage::Open): `path` is too long (ENAMETOOLONG), contains a NUL byte (EINVAL), or cannot be opened.
+/// [`Thread`](Stage::Thread): no thread could be made. [`Setns`](Stage::Setns): not a network namespace (EINVAL), or
+/// `CAP_SYS_ADMIN` is missing there or here (EPERM). [`Socket`](Stage::Socket): no such protocol (EPROTONOSUPPORT), no descriptor
+/// left (EMFILE).
 pub fn open_in_netns(path: &[u8], protocol: c_int) -> Result<OwnedFd, Error> {
     open_at(path, protocol, SockFlag::empty())
 }
 
-/// The same with flags for the socket.
+/// Opens a netlink socket as [`open_in_netns`] does, with flags for the socket.
 pub(crate) fn open_at(path: &[u8], protocol: c_int, flags: SockFlag) -> Result<OwnedFd, Error> {
     if path.len() >= libc::PATH_MAX as usize {
         return Err(Error::new(Stage::Open, libc::ENAMETOOLONG));
@@ -36,7 +36,7 @@ pub(crate) fn open_at(path: &[u8], protocol: c_int, flags: SockFlag) -> Result<O
     open_in(|| namespace::open(&path), protocol, flags)
 }
 
-/// The same in the namespace that a function opens, on the throwaway thread.
+/// Opens a netlink socket as [`open_in_netns`] does, in the namespace that a function opens on the throwaway thread.
 pub(crate) fn open_in(
     namespace: impl FnOnce() -> Result<OwnedFd, Errno> + Send,
     protocol: c_int,
@@ -52,9 +52,9 @@ pub(crate) fn open_in(
     .at(Stage::Thread)?
 }
 
-/// Closes a descriptor by its number, whatever it is, open or not: `close(2)`.
+/// Closes a descriptor by its number, open or not: `close(2)`.
 ///
-/// Linux gives the number free even where it reports an error, so there is nothing to say.
+/// There is no result, because Linux frees the number even if it reports an error.
 pub fn close(fd: RawFd) {
     syscall::close(fd);
 }
@@ -62,7 +62,7 @@ pub fn close(fd: RawFd) {
 /// Binds a netlink socket to an address of the kernel's choice and to multicast groups: `bind(2)` with `nl_pid` 0.
 ///
 /// # Errors
-/// The errno of `bind(2)`: EBADF, ENOTSOCK, EINVAL (bound already to another port, or not a netlink socket), EPERM.
+/// The errno of `bind(2)`: EBADF, ENOTSOCK, EINVAL (already bound to another port, or not a netlink socket), EPERM.
 pub fn bind(fd: RawFd, groups: u32) -> Result<(), Errno> {
     check(nix::sys::socket::bind(fd, &NetlinkAddr::new(0, groups)))
 }

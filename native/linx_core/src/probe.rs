@@ -1,15 +1,15 @@
-//! Panics where only this crate can make one, so that the tests can show that they stay in Rust, and a way for other bugs
-//! to get there.
+//! Panics in places that only this crate reaches, and a way to run other faulty code there. The tests use them to show that a panic
+//! does not leave Rust.
 
 #![allow(clippy::panic, reason = "it is what this module is for")]
 
 use crate::error::Errno;
 use crate::throwaway::{self, Pending};
 
-/// Panics in a throwaway thread whose caller waits for it, after it went elsewhere.
+/// Panics in a throwaway thread whose caller waits for it, after the thread entered a namespace.
 ///
 /// # Errors
-/// As any call that needs the thread.
+/// The errors of making a thread.
 pub fn panic_in_thread() -> Result<(), Errno> {
     throwaway::run(|thread| {
         thread.unshare_fs()?;
@@ -18,10 +18,10 @@ pub fn panic_in_thread() -> Result<(), Errno> {
     })?
 }
 
-/// Panics in a throwaway thread that is on its own, after it went elsewhere.
+/// Panics in a throwaway thread whose caller need not wait for it, after the thread entered a namespace.
 ///
 /// # Errors
-/// As any call that needs the thread.
+/// The errors of making a thread.
 pub fn panic_in_pending() -> Result<Pending<Result<(), Errno>>, Errno> {
     throwaway::spawn(|thread| {
         thread.unshare_fs()?;
@@ -30,10 +30,10 @@ pub fn panic_in_pending() -> Result<Pending<Result<(), Errno>>, Errno> {
     })
 }
 
-/// Panics in the child of a thread that is elsewhere already.
+/// Panics in the child of a throwaway thread that has entered a namespace.
 ///
 /// # Errors
-/// As any call that needs the thread and the child.
+/// The errors of making a thread or a child.
 pub fn panic_in_child() -> Result<(), Errno> {
     throwaway::run(|thread| {
         thread.unshare_fs()?;
@@ -45,7 +45,7 @@ pub fn panic_in_child() -> Result<(), Errno> {
 /// Runs `f` in a throwaway thread.
 ///
 /// # Errors
-/// As any call that needs the thread.
+/// The errors of making a thread.
 pub fn in_thread<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, Errno> {
     throwaway::run(|_| f())
 }

@@ -1,6 +1,6 @@
-//! `recvmsg(2)` of a netlink socket. The function of `nix` does not tell whether the kernel gave the sender's address.
+//! `recvmsg(2)` for netlink sockets. The function of `nix` does not report whether the kernel returned the sender's address.
 
-// One system call, with memory of the caller's.
+// One system call that writes to the caller's memory.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -8,21 +8,21 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::error::Errno;
 
-/// More than the control messages there are take: a group and a namespace id.
+/// The size in bytes of the buffer for control messages, more than the existing ones need: a group and a namespace id.
 const CONTROL: usize = 64;
 const WORD: usize = size_of::<usize>();
 
 /// A datagram that was received.
 pub(crate) struct Received {
-    /// Its whole length, also if the buffer was too short for it.
+    /// The whole length, also if the buffer was too short.
     pub(crate) length: usize,
-    /// The port that sent it, if the kernel said so.
+    /// The port that sent it, if the kernel returned it.
     pub(crate) sender: Option<u32>,
     control: [u8; CONTROL],
 }
 
-/// Takes the next datagram from a socket, and does not wait for one. `buffer` gets its first bytes, as many as it has
-/// capacity for and at most `max`.
+/// Receives the next datagram of a socket without waiting. Writes its first bytes to `buffer`: at most `max`, and not more than the
+/// capacity.
 pub(crate) fn recvmsg(
     socket: BorrowedFd<'_>,
     buffer: &mut Vec<u8>,
@@ -47,9 +47,9 @@ pub(crate) fn recvmsg(
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = CONTROL as _;
 
-    // MSG_TRUNC as an argument: the length is that of the datagram, not of what fits.
+    // With MSG_TRUNC as an argument the result is the length of the datagram, not of the bytes that were copied.
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC;
-    // SAFETY: what `message` points to lives through the call and has the sizes it says.
+    // SAFETY: the memory that `message` points to lives through the call and has the sizes that `message` gives.
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     let length = usize::try_from(length).map_err(|_| Errno::last())?;
     // SAFETY: within the capacity; the kernel wrote these bytes.
@@ -65,13 +65,13 @@ pub(crate) fn recvmsg(
 }
 
 impl Received {
-    /// The control messages: level, type and data of each.
+    /// Returns the control messages: level, type and data of each.
     pub(crate) fn controls(&self) -> impl Iterator<Item = (c_int, c_int, &[u8])> {
         Controls(&self.control)
     }
 }
 
-/// What is left of some `struct cmsghdr`s; zeros come after the last one.
+/// An iterator over `struct cmsghdr`s: the remaining bytes. Zeros follow the last one.
 struct Controls<'a>(&'a [u8]);
 
 impl<'a> Iterator for Controls<'a> {

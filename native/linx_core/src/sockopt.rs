@@ -1,6 +1,6 @@
 //! `setsockopt(2)` and `getsockopt(2)` for options that `nix` has no name for.
 
-// Each function is one system call with the arguments its manual page says.
+// Each function is one system call with the arguments that its manual page describes.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::error::Errno;
 
-/// More words than any option read here has: the groups of a protocol, of which generic netlink has some hundreds.
+/// More 32-bit words than any option that is read here has. The longest is the list of groups; generic netlink has some hundreds.
 const WORDS: usize = 1024;
 
 /// The size of a `struct sock_filter`.
@@ -34,7 +34,7 @@ pub(crate) fn set(
     check(returned)
 }
 
-/// Reads an option that is a C `int` or some words of that size.
+/// Reads an option that is a C `int`, or several words of that size.
 pub(crate) fn get(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> Result<Vec<u32>, Errno> {
     let mut words = vec![0_u32; WORDS];
     let mut size = size_of_val(words.as_slice()) as libc::socklen_t;
@@ -53,7 +53,7 @@ pub(crate) fn get(socket: BorrowedFd<'_>, level: c_int, option: c_int) -> Result
     Ok(words)
 }
 
-/// `SO_ATTACH_FILTER` with a program of whole instructions.
+/// Attaches a program of whole instructions: `SO_ATTACH_FILTER`.
 pub(crate) fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<(), Errno> {
     let (instructions, []) = program.as_chunks::<INSTRUCTION>() else {
         return Err(Errno::from_raw(libc::EINVAL));
@@ -67,7 +67,7 @@ pub(crate) fn attach_filter(socket: BorrowedFd<'_>, program: &[u8]) -> Result<()
         // The kernel copies it, and does not write to it.
         filter: instructions.as_ptr().cast_mut(),
     };
-    // SAFETY: a `sock_fprog` and the `len` instructions it points to live through the call.
+    // SAFETY: the `sock_fprog` and the `len` instructions that it points to live through the call.
     let returned = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -1,4 +1,4 @@
-//! A call in another mount namespace, as the VM keeps it.
+//! A call in another mount namespace, as a resource of the VM.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 
 static TYPE: ResourceType<Waiting<MountCall>> = ResourceType::new();
 
-/// A mount, an unmount or a change of root that goes on on a thread.
+/// A mount, an unmount or a change of root that runs on a thread.
 pub(crate) struct MountCall(pub(crate) mount::Call);
 
 impl Call for MountCall {
@@ -24,7 +24,7 @@ impl Call for MountCall {
     }
 }
 
-/// Registers the type of the calls.
+/// Registers the resource type of the calls.
 pub(crate) fn register(env: Env<'_>) -> bool {
     TYPE.register(env, "call", env!("LINX_LIBRARY_LAYOUT"))
 }

@@ -1,4 +1,4 @@
-//! `{stage, errno}`, the errno an atom where this library has one for it.
+//! Encodes an error as `{stage, errno}`. The errno is an atom if the contract names one, else a number.
 
 use linx_core::Error;
 use nif_entry::stage;
@@ -18,7 +18,7 @@ impl Encoder for Failure {
     }
 }
 
-/// Names the errnos that are atoms, once, for the declaration of the atoms and the table of them.
+/// Lists the errnos that are atoms once, for the declaration of the atoms and for their table.
 macro_rules! errno_atoms {
     ($($atom:ident = $errno:ident),* $(,)?) => {
         mod atoms {

@@ -81,7 +81,7 @@ fn pivot_root<'a>(
     })
 }
 
-/// The result of a call in the VM's own mount namespace, which is over.
+/// Encodes the result of a call in the VM's own mount namespace, which needs no further turn.
 fn here(env: Env<'_>, result: Result<(), linx_core::Error>) -> NifResult<Turn<'_>> {
     Ok(Turn::Over(Done(result.map_err(Failure)).encode(env)))
 }

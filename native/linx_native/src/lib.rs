@@ -1,4 +1,4 @@
-//! The NIFs of `LinxNative.Native`: everything that is not of the drop-in.
+//! The NIFs of `LinxNative.Native`: connections and mounts by descriptor.
 
 mod conn;
 mod mount;

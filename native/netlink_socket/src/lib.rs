@@ -13,7 +13,7 @@ nif_entry::init!(c"Elixir.Linx.Netlink.Socket.Native");
 fn open_in_netns<'a>(env: Env<'a>, path: IoList<'a>, protocol: i32) -> Term<'a> {
     match netlink::open_in_netns(path.0.as_slice(), protocol) {
         Ok(socket) if caller_is_alive(env) => (ok(), socket.into_raw_fd()).encode(env),
-        // Killed meanwhile: nobody will see this answer, hence nobody would close the socket.
+        // The caller was killed meanwhile. It will not see this result, so the socket is closed here.
         Ok(_) => ok().encode(env),
         Err(Error { stage: at, errno }) => env.error_tuple((stage(at), errno.raw())),
     }
@@ -35,7 +35,7 @@ struct IoList<'a>(Binary<'a>);
 
 impl<'a> Decoder<'a> for IoList<'a> {
     fn decode(term: Term<'a>) -> NifResult<Self> {
-        // A binary as it is; of a list, rustler makes a new one.
+        // A binary is used as it is. Of a list, rustler makes a new binary.
         Binary::from_term(term)
             .or_else(|_| Binary::from_iolist(term))
             .map(Self)

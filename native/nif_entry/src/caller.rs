@@ -1,13 +1,13 @@
-//! The Erlang process that called.
+//! The Erlang process that called a NIF.
 
-// The VM's side of the edge is C.
+// The interface of the VM is C.
 #![allow(unsafe_code)]
 
 use rustler::Env;
 use rustler::sys::enif_is_current_process_alive;
 
-/// Whether the process that called this NIF will see its answer. One that runs on a dirty scheduler can be killed
-/// meanwhile; its answer is thrown away.
+/// Reports whether the process that called this NIF still exists. A process whose NIF runs on a dirty scheduler can be killed
+/// meanwhile; the VM then drops the result.
 #[must_use]
 pub fn caller_is_alive(env: Env<'_>) -> bool {
     // SAFETY: `env` is that of a NIF call, made by the VM for the calling process.

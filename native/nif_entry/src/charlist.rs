@@ -1,6 +1,6 @@
-//! Charlists, which rustler makes of a list of terms only.
+//! Charlists, which rustler can only make from a list of terms.
 
-// The VM's side of the edge is C.
+// The interface of the VM is C.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -8,10 +8,10 @@ use std::ffi::CStr;
 use rustler::sys::{ErlNifCharEncoding, enif_make_string};
 use rustler::{Env, Term};
 
-/// A text in Latin-1 as a charlist.
+/// Returns a Latin-1 text as a charlist.
 #[must_use]
 pub fn charlist<'a>(env: Env<'a>, text: &CStr) -> Term<'a> {
-    // SAFETY: `env` is that of a NIF call, and `text` a C string.
+    // SAFETY: `env` belongs to a NIF call, and `text` is a C string.
     let term = unsafe {
         enif_make_string(
             env.as_c_arg(),
@@ -19,6 +19,6 @@ pub fn charlist<'a>(env: Env<'a>, text: &CStr) -> Term<'a> {
             ErlNifCharEncoding::ERL_NIF_LATIN1,
         )
     };
-    // SAFETY: a term that was just made in `env`.
+    // SAFETY: this term was just made in `env`.
     unsafe { Term::new(env, term) }
 }

@@ -1,7 +1,7 @@
-//! The entry of a library, as `rustler::init!` makes it, with two things it does not have: an `upgrade` function, so that
-//! a module can be loaded again, and a guard against a panic in `nif_init`.
+//! The entry of a library, as `rustler::init!` makes it, with two additions: an `upgrade` function, so that a module can be loaded
+//! again, and a guard against a panic in `nif_init`.
 
-// The VM's side of the edge is C.
+// The interface of the VM is C.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_void};
@@ -15,17 +15,17 @@ use rustler::{Env, Nif};
 
 struct Entry(ErlNifEntry);
 
-// SAFETY: the VM only reads an entry, and what it points to is never changed or freed.
+// SAFETY: the VM only reads an entry, and the data that it points to is never changed or freed.
 unsafe impl Send for Entry {}
 // SAFETY: as above.
 unsafe impl Sync for Entry {}
 
-/// What a library does at each load: registers its types of resources. `false` makes it an error of `load_nif`.
+/// A function that registers the resource types of a library at each load. If it returns `false`, `load_nif` fails.
 pub type OnLoad = fn(Env<'_>) -> bool;
 
 static ON_LOAD: OnceLock<OnLoad> = OnceLock::new();
 
-/// The entry of this library, or NULL if it cannot be made. Always the same one: the VM asks again at each load.
+/// Returns the entry of this library, or NULL if it cannot be made. The VM asks at each load, and always gets the same entry.
 pub fn entry(module: fn() -> &'static CStr, on_load: OnLoad) -> *const ErlNifEntry {
     static ENTRY: OnceLock<Entry> = OnceLock::new();
 
@@ -45,12 +45,12 @@ fn make(module: fn() -> &'static CStr) -> ErlNifEntry {
     }
 }
 
-/// The libraries keep no state but types of resources, which a new instance makes …
+/// Registers the resource types. The libraries keep no other state.
 extern "C" fn load(env: *mut ErlNifEnv, _: *mut *mut c_void, _: ErlNifTerm) -> c_int {
     loaded(env)
 }
 
-/// … or takes over from the one before, with the resources there are.
+/// Registers the resource types, or takes them over from the older instance, with their resources.
 extern "C" fn upgrade(
     env: *mut ErlNifEnv,
     _: *mut *mut c_void,
@@ -62,21 +62,21 @@ extern "C" fn upgrade(
 
 fn loaded(env: *mut ErlNifEnv) -> c_int {
     let lifetime = ();
-    // SAFETY: the VM made `env` for this call, to load the library with.
+    // SAFETY: the VM made `env` for this call, which loads the library.
     let env = unsafe { Env::new_init_env(&lifetime, env) };
     let load = AssertUnwindSafe(|| ON_LOAD.get().is_some_and(|on_load| on_load(env)));
     let loaded = panic::catch_unwind(load).unwrap_or(false);
     c_int::from(!loaded)
 }
 
-/// One line on standard error. No backtrace, as the standard library's hook makes one if `RUST_BACKTRACE` is set: the
-/// stack of the throwaway thread is too small for that.
+/// Prints a panic as one line on standard error. Prints no backtrace, as the standard library's hook does if `RUST_BACKTRACE` is set,
+/// because the stack of the throwaway thread is too small for that.
 ///
-/// The hook is this library's alone: it has a standard library of its own linked in.
+/// The hook belongs to this library alone, because the library has its own copy of the standard library.
 fn report_panic(info: &PanicHookInfo<'_>) {
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let message = info.payload_as_str().unwrap_or_default().replace('\n', " ");
     let line = format!("linx_native: panic at {place}: {message}; please report this\n");
-    // In one piece: standard error has no buffer, and the VM and the other library write to it as well.
+    // In one write, because standard error has no buffer, and the VM and the other libraries write to it too.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }

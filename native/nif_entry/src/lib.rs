@@ -1,6 +1,6 @@
-//! What the NIF libraries share where they meet the BEAM: the entry that the VM asks for, and forms of terms.
+//! The code that the NIF libraries share at the interface to the BEAM: the entry of a library, resources, turns, and terms.
 //!
-//! There is no NIF in here: every `#[rustler::nif]` that is linked into a library is registered by it.
+//! This crate has no NIF, because a library registers every `#[rustler::nif]` that is linked into it.
 
 mod caller;
 mod charlist;
@@ -16,21 +16,21 @@ pub use resource::{Allocated, Resource, ResourceType};
 pub use terms::{Done, Text, stage};
 pub use turns::{Call, Turn, Waiting, begin};
 
-/// Defines `nif_init`, the one function the VM looks up in the library, for a module of this name.
+/// Defines `nif_init`, the only function that the VM looks up in a library, for a module of this name.
 ///
 /// ```text
 /// nif_entry::init!(c"Elixir.Linx.Mount.Native");
 /// nif_entry::init!(c"Elixir.LinxNative.Native", register);
 /// ```
 ///
-/// The second argument is for a library that has types of resources, see [`OnLoad`].
+/// The second argument is for a library with resource types, see [`OnLoad`].
 #[macro_export]
 macro_rules! init {
     ($module:expr) => {
         $crate::init!($module, |_| true);
     };
     ($module:expr, $on_load:expr) => {
-        /// What the VM calls when it has opened this library. NULL makes it an error of `load_nif`.
+        /// Returns the entry. The VM calls this when it has opened the library. If it returns NULL, `load_nif` fails.
         // SAFETY: no other function of the library has this name, and the VM expects this signature under it.
         #[allow(unsafe_code)]
         #[unsafe(no_mangle)]

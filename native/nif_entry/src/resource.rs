@@ -1,8 +1,8 @@
-//! Resources: values of Rust that the VM owns, and frees when no process has the term any more.
+//! Resources: Rust values that the VM owns, and frees when no process has their term any more.
 //!
-//! rustler's own cannot be taken over by a new instance of the library, so that a module could not be loaded again.
+//! Not rustler's resources, because a new instance of the library could not take them over, and so the module could not be loaded again.
 
-// The VM's side of the edge is C.
+// The interface of the VM is C.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_int, c_void};
@@ -19,23 +19,23 @@ use rustler::sys::{
 };
 use rustler::{Env, Error, LocalPid, NifResult, Term};
 
-/// A value that the VM can own, and what it tells of the value. The value is dropped when no process has the term any more.
+/// A value that the VM can own, with its callbacks. The value is dropped when no process has the term any more.
 pub trait Resource: Send + Sync + Sized + 'static {
-    /// The process that [`Allocated::monitor`] was given has ended.
+    /// Is called when the process of [`Allocated::monitor`] has ended.
     fn down(&self, _env: Env<'_>) {}
 
-    /// The VM does not look at a descriptor any more: see `enif_select`.
+    /// Is called when the VM has stopped watching a descriptor, see `enif_select`.
     fn stop(&self) {}
 }
 
-/// A type of resources whose values are of type `T`.
+/// A resource type whose values have the type `T`.
 pub struct ResourceType<T> {
     registered: AtomicPtr<ErlNifResourceType>,
     values: PhantomData<fn() -> T>,
 }
 
 impl<T: Resource> ResourceType<T> {
-    /// Not registered yet.
+    /// Returns a type that is not registered yet.
     #[must_use]
     pub const fn new() -> Self {
         // The VM aligns the memory of a resource as `malloc` does.
@@ -46,16 +46,15 @@ impl<T: Resource> ResourceType<T> {
         }
     }
 
-    /// Registers the type, or takes it over from an older instance of this library with the resources there are. For the
-    /// time that a library is loaded.
+    /// Registers the type, or takes it over from an older instance of this library with its resources. Only to be called while the
+    /// library is loaded.
     ///
-    /// Every type has a `down` callback, also if it monitors no process. While a type is taken over, the VM gives it one of
-    /// its own for the time (OTP 24 and later), and `enif_alloc_resource` asks twice whether there is one: for the size, and
-    /// to initialise what it is for. If a dirty scheduler makes a resource at that moment and the answers differ, the VM
-    /// writes behind the memory.
+    /// Every type has a `down` callback, also if it monitors no process. While a type is taken over, the VM gives it a `down` callback of
+    /// its own for that time (OTP 24 and later). `enif_alloc_resource` asks twice whether there is one: for the size, and to initialise
+    /// its data. If a dirty scheduler makes a resource at that moment and the two answers differ, the VM writes beyond the memory.
     ///
-    /// * `kind`: one for each type of a library.
-    /// * `layout`: `env!("LINX_LIBRARY_LAYOUT")` of the library: its sources and compiler.
+    /// * `kind`: a name for each type of a library.
+    /// * `layout`: `env!("LINX_LIBRARY_LAYOUT")` of the library, which depends on its sources and compiler.
     pub fn register(&self, env: Env<'_>, kind: &str, layout: &str) -> bool {
         let callbacks = ErlNifResourceTypeInit {
             dtor: destroy::<T> as *const _,
@@ -67,8 +66,7 @@ impl<T: Resource> ResourceType<T> {
         };
         let open = |flags| {
             let mut tried = flags;
-            // SAFETY: called while the library is loaded; the VM copies name and callbacks, which have the signatures that
-            // it asks for.
+            // SAFETY: called while the library is loaded. The VM copies the name and the callbacks, which have the right signatures.
             unsafe {
                 enif_open_resource_type_x(
                     env.as_c_arg(),
@@ -89,10 +87,10 @@ impl<T: Resource> ResourceType<T> {
 
     /// Makes a resource of a value.
     ///
-    /// Before anything that may take long: a purge of the module kills the callers of its functions, but does not wait for
-    /// the calls, and the VM frees a type without resources then.
+    /// Call this before anything that may take long: a purge of the module kills the callers of its functions, but does not wait for the
+    /// calls, and the VM then frees a type without resources.
     pub fn allocate(&self, value: T) -> Allocated<T> {
-        // SAFETY: the type was registered when the library was loaded, and the size is that of what is written below.
+        // SAFETY: the type was registered when the library was loaded, and the size is that of the value that is written below.
         let memory =
             unsafe { enif_alloc_resource(self.registered.load(Ordering::Acquire), size_of::<T>()) };
         let memory = memory.cast::<T>();
@@ -107,7 +105,7 @@ impl<T: Resource> ResourceType<T> {
     /// `badarg` for any other term.
     pub fn get<'a>(&self, term: Term<'a>) -> NifResult<&'a T> {
         let mut object: *const c_void = ptr::null();
-        // SAFETY: `term` is of this environment, and `object` is set where the call says so.
+        // SAFETY: `term` belongs to this environment, and `object` is set if the call succeeds.
         let found = unsafe {
             enif_get_resource(
                 term.get_env().as_c_arg(),
@@ -119,7 +117,7 @@ impl<T: Resource> ResourceType<T> {
         if found == 0 {
             return Err(Error::BadArg);
         }
-        // SAFETY: a resource of this type, which the term keeps alive for as long as its environment lasts.
+        // SAFETY: a resource of this type, which the term keeps alive as long as its environment exists.
         Ok(unsafe { &*object.cast::<T>() })
     }
 }
@@ -130,20 +128,20 @@ impl<T: Resource> Default for ResourceType<T> {
     }
 }
 
-/// A reference to a resource, which need not have a term yet.
+/// A reference to a resource, which may have no term yet.
 pub struct Allocated<T: Resource>(*mut T);
 
 impl<T: Resource> Allocated<T> {
-    /// Makes a term of it, which keeps it alive too.
+    /// Returns a term of the resource, which keeps it alive too.
     #[must_use]
     pub fn term<'a>(&self, env: Env<'a>) -> Term<'a> {
-        // SAFETY: a resource that `self` has a reference to; the term gets its own.
+        // SAFETY: a resource that `self` has a reference to. The term gets its own reference.
         let term = unsafe { enif_make_resource(env.as_c_arg(), self.0.cast()) };
-        // SAFETY: a term that was just made in `env`.
+        // SAFETY: this term was just made in `env`.
         unsafe { Term::new(env, term) }
     }
 
-    /// Has [`Resource::down`] called when a process ends. `false` if it has ended.
+    /// Makes the VM call [`Resource::down`] when a process ends. Returns `false` if it has ended already.
     #[must_use]
     pub fn monitor(&self, env: Env<'_>, process: LocalPid) -> bool {
         // SAFETY: a resource that `self` has a reference to, whose type has a `down` callback, and a process.
@@ -175,26 +173,26 @@ impl<T: Resource> Drop for Allocated<T> {
     }
 }
 
-/// Returns what a type of resources whose values are of type `T` is called.
+/// Returns the name of the resource type for values of type `T`.
 ///
-/// The VM gives an instance of the library the resources of an older one if their types have the same name, so it names all
-/// that the layout of a value depends on. An older instance with another name keeps its type: its callbacks go on to free
-/// its resources, as its code stays mapped, and to this instance these resources are `badarg`.
+/// If the resource types of two instances have the same name, the VM gives the resources of the older one to the newer one. So the name
+/// contains everything that the layout of a value depends on. If the names differ, the older instance keeps its type: its callbacks
+/// continue to free its resources, because its code stays mapped, and these resources are `badarg` for the newer instance.
 fn type_name<T>(kind: &str, layout: &str) -> Option<CString> {
     let version = env!("CARGO_PKG_VERSION");
     let (size, alignment) = (size_of::<T>(), align_of::<T>());
     CString::new(format!("{kind} {version} {layout} {size}/{alignment}")).ok()
 }
 
-/// Nobody has the term any more.
+/// Drops the value, when no process has the term any more.
 unsafe extern "C" fn destroy<T: Resource>(_: *mut ErlNifEnv, object: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: the last use of what `allocate` wrote.
+        // SAFETY: the last use of the value that `allocate` wrote.
         unsafe { object.cast::<T>().drop_in_place() };
     }));
 }
 
-/// The VM does not look at a descriptor of the resource any more.
+/// Calls [`Resource::stop`], when the VM has stopped watching a descriptor of the resource.
 unsafe extern "C" fn stop<T: Resource>(
     _: *mut ErlNifEnv,
     object: *mut c_void,
@@ -207,7 +205,7 @@ unsafe extern "C" fn stop<T: Resource>(
     }));
 }
 
-/// The monitored process ended.
+/// Calls [`Resource::down`], when the monitored process has ended.
 unsafe extern "C" fn down<T: Resource>(
     env: *mut ErlNifEnv,
     object: *mut c_void,

@@ -1,4 +1,4 @@
-//! Forms of terms that several libraries use.
+//! Terms that several libraries decode or encode.
 
 use std::ffi::{CStr, CString};
 use std::ops::Deref;
@@ -14,7 +14,7 @@ mod atoms {
     }
 }
 
-/// `:ok`, or `{:error, reason}`.
+/// Encodes `:ok` or `{:error, reason}`.
 pub struct Done<E>(pub Result<(), E>);
 
 impl<E: Encoder> Encoder for Done<E> {
@@ -26,7 +26,7 @@ impl<E: Encoder> Encoder for Done<E> {
     }
 }
 
-/// A binary without a NUL byte, as a C string; anything else is `badarg`.
+/// Decodes a binary without a NUL byte as a C string. Any other term is `badarg`.
 pub struct Text(CString);
 
 impl<'a> Decoder<'a> for Text {
@@ -48,20 +48,20 @@ impl Deref for Text {
 }
 
 impl Text {
-    /// The string, if it is not empty.
+    /// Returns the string, or `None` if it is empty.
     #[must_use]
     pub fn non_empty(self) -> Option<CString> {
         (!self.is_empty()).then_some(self.0)
     }
 
-    /// The string.
+    /// Returns the string.
     #[must_use]
     pub fn into_c_string(self) -> CString {
         self.0
     }
 }
 
-/// The atom of a stage.
+/// Returns the atom of a stage.
 #[must_use]
 pub fn stage(stage: Stage) -> Atom {
     match stage {

@@ -1,11 +1,10 @@
-//! NIFs that wait for a thread in turns: a call that takes long holds no scheduler.
+//! NIFs that wait for a thread in turns, so that a call that takes long does not hold a scheduler.
 //!
-//! A dirty I/O scheduler waits a few milliseconds for the thread. If it has not ended by then, the NIF schedules itself
-//! again (`enif_schedule_nif`), behind whatever else the VM wants of these schedulers. So calls that hang, however many,
-//! take turns with the VM's file I/O. Between two turns their caller can be killed: the VM then drops the resource, and
-//! the resource the call.
+//! A dirty I/O scheduler waits a few milliseconds for the thread. If the thread has not ended by then, the NIF schedules itself again
+//! (`enif_schedule_nif`), behind the other work of these schedulers. So calls that hang, however many, take turns with the VM's file
+//! I/O. Between two turns a caller can be killed: the VM then drops the resource, and the resource drops the call.
 
-// The VM's side of the edge is C.
+// The interface of the VM is C.
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
@@ -21,35 +20,35 @@ use rustler::{Encoder, Env, Error, NifResult, Term};
 
 use crate::resource::{Resource, ResourceType};
 
-/// The longest turn. It is longer than the kernel's tick (4 ms at 250 Hz): for a shorter one the kernel sets the timer of
-/// the CPU again, which took 4 of the 60 microseconds of an umount.
+/// The longest turn. It is longer than the kernel's tick (4 ms at 250 Hz). For a shorter turn the kernel sets the timer of the CPU again,
+/// which took 4 of the 60 microseconds of an umount.
 const TURN: Duration = Duration::from_millis(5);
-/// The shortest: one costs some microseconds.
+/// The shortest turn. Each turn costs some microseconds.
 const SHORTEST_TURN: Duration = Duration::from_micros(250);
-/// The turns of all calls that wait, one after another. The VM has 10 dirty I/O schedulers unless told otherwise (`+SDio`),
-/// so something else of its I/O waits for about a tenth of that.
+/// The time for one turn of every waiting call. The VM has 10 dirty I/O schedulers by default (`+SDio`), so its other I/O waits for about
+/// a tenth of this time.
 const ALL_TURNS: Duration = Duration::from_millis(100);
 
 /// A call on a thread of its own.
 ///
-/// The thread is told by the drop of this that nobody waits for it any more.
+/// If it is dropped, the thread learns that no caller waits for it any more.
 pub trait Call: Send + Sized + 'static {
     /// Waits for the result.
     fn wait(&mut self, timeout: Duration) -> Option<impl Encoder>;
 
-    /// The type of the resources that hold such calls, which the library registers when it is loaded.
+    /// Returns the resource type for such calls, which the library registers when it is loaded.
     fn resource_type() -> &'static ResourceType<Waiting<Self>>;
 }
 
-/// A call as the VM keeps it from turn to turn.
+/// A call, as the resource that the VM keeps between two turns.
 pub struct Waiting<C> {
     function: &'static CStr,
-    /// Locked for the time of a turn. `None` before the call has begun, and once it has ended.
+    /// Locked during a turn. `None` before the call has begun, and after it has ended.
     call: Mutex<Option<(C, Counted)>>,
 }
 
-/// One of the calls that wait, and the count of them. Another instance of the library, with a count of its own, may take
-/// over and free what this one counted.
+/// A waiting call in the count of waiting calls. It has a reference to the counter, because another instance of the library, with a
+/// counter of its own, may take this call over and free it.
 struct Counted(&'static AtomicU32);
 
 static WAITING: AtomicU32 = AtomicU32::new(0);
@@ -60,7 +59,7 @@ impl Counted {
         Self(&WAITING)
     }
 
-    /// How long the next turn is: the shorter, the more calls wait.
+    /// Returns the length of the next turn. The more calls wait, the shorter it is.
     fn turn(&self) -> Duration {
         let waiting = self.0.load(Ordering::Relaxed).max(1);
         let turn = ALL_TURNS.checked_div(waiting).unwrap_or(TURN);
@@ -76,25 +75,25 @@ impl Drop for Counted {
 
 /// The result of a NIF that waits in turns.
 pub enum Turn<'a> {
-    /// It is this one.
+    /// The call has ended with this result.
     Over(Term<'a>),
-    /// Another turn, of this resource.
+    /// The call needs another turn, with this resource.
     Again(Resume, Term<'a>),
 }
 
-/// The C function of a NIF, and the name to call it by.
+/// The C function for further turns, and the name of the NIF.
 pub struct Resume {
     function: unsafe extern "C" fn(*mut ErlNifEnv, i32, *const ErlNifTerm) -> ErlNifTerm,
     name: &'static CStr,
 }
 
-/// Begins a call and takes its first turn.
+/// Begins a call and waits for its first turn.
 ///
 /// * `function`: the name of the function that was called, for stack traces.
-/// * `begin`: begins the call, or returns why it could not.
+/// * `begin`: begins the call, or returns why that failed.
 ///
 /// # Errors
-/// `badarg`, which only the turn of a call that has ended can be.
+/// `badarg`, which is only possible for a turn of a call that has ended.
 pub fn begin<'a, C: Call, E: Encoder>(
     env: Env<'a>,
     function: &'static CStr,
@@ -139,7 +138,7 @@ impl<C: Call> Waiting<C> {
     }
 }
 
-/// The next turn of a call.
+/// Runs the next turn of a call.
 unsafe extern "C" fn resume<C: Call>(
     env: *mut ErlNifEnv,
     argc: i32,
@@ -153,17 +152,17 @@ unsafe extern "C" fn resume<C: Call>(
         if argc != 1 {
             return Err(Error::BadArg);
         }
-        // SAFETY: `argc` says that there is one.
+        // SAFETY: `argc` is 1.
         let resource = unsafe { *argv };
-        // SAFETY: an argument of this call, so a term of its environment.
+        // SAFETY: an argument of this call, and so a term of its environment.
         let resource = unsafe { Term::new(env, resource) };
         C::resource_type().get(resource)?.turn(env, resource)
     }));
-    // SAFETY: the terms are of `env`.
+    // SAFETY: the terms belong to `env`.
     unsafe { handle_nif_result(result, env).apply(env) }
 }
 
-// SAFETY: the terms are of the environment that the NIF was called with, and the function has the signature of a NIF.
+// SAFETY: the terms belong to the environment of the NIF call, and the function has the signature of a NIF.
 unsafe impl NifReturnable for Turn<'_> {
     unsafe fn into_returned(self, _: Env<'_>) -> NifReturned {
         match self {

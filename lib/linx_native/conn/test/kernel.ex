@@ -33,7 +33,7 @@ defmodule LinxNative.Conn.Test.Kernel do
 
   # The functions of LinxNative.Native.
 
-  def open({:beside, {kernel, _socket}}, _protocol, datagram), do: add_socket(kernel, datagram)
+  def open({:same_as, {kernel, _socket}}, _protocol, datagram), do: add_socket(kernel, datagram)
 
   def open(answers, protocol, datagram) do
     with {:ok, kernel} <- GenServer.start_link(__MODULE__, {answers, Options.named(protocol)}),

@@ -1,4 +1,4 @@
-//! A netlink socket that has an owner: what a program does with one for as long as it has it.
+//! A netlink socket that has an owner: open, send, receive, options.
 
 mod options;
 mod receive;
@@ -16,35 +16,35 @@ pub use receive::Datagram;
 
 /// An `AF_NETLINK` socket in some network namespace.
 ///
-/// It never blocks, is close-on-exec, and is closed when this is dropped. It keeps its namespace alive until then.
+/// The socket never blocks and is close-on-exec. It is closed when this value is dropped. Until then it keeps its namespace alive.
 ///
-/// Every method takes `&self` and is one system call or a few: the kernel allows them from several threads at once.
+/// Every method takes `&self` and makes one system call or a few, which the kernel allows from several threads at once.
 #[derive(Debug)]
 pub struct Connection(OwnedFd);
 
-/// A network namespace, for a socket to be in.
+/// The network namespace for a new socket.
 #[derive(Clone, Copy, Debug)]
 pub enum Netns<'a> {
-    /// That of the process.
-    Here,
-    /// That of a file, see [`netlink::open_in_netns`].
+    /// The namespace of this process.
+    Host,
+    /// The namespace of a file, see [`netlink::open_in_netns`].
     Path(&'a [u8]),
-    /// That of an open descriptor, which stays open.
+    /// The namespace of an open descriptor, which stays open.
     Fd(RawFd),
-    /// That of another connection, also if nothing else leads there any more: `ioctl(SIOCGSKNS)`, since Linux 4.10.
-    Beside(&'a Connection),
+    /// The namespace of another connection, also if nothing else refers to it: `ioctl(SIOCGSKNS)`, since Linux 4.10.
+    SameAs(&'a Connection),
 }
 
 impl Connection {
     /// Opens a socket and binds it to an address of the kernel's choice.
     ///
     /// # Errors
-    /// Those of [`netlink::open_in_netns`]. Stage [`Open`](Stage::Open): for [`Netns::Fd`] EBADF, if it is not open; for
-    /// [`Netns::Beside`] EPERM, without `CAP_NET_ADMIN` in that namespace.
+    /// The errors of [`netlink::open_in_netns`]. Stage [`Open`](Stage::Open): EBADF if the descriptor of [`Netns::Fd`] is not open;
+    /// EPERM for [`Netns::SameAs`] without `CAP_NET_ADMIN` in that namespace.
     /// [`Bind`](Stage::Bind): the errno of `bind(2)`.
     pub fn open(netns: Netns<'_>, protocol: c_int) -> Result<Self, Error> {
         let socket = match netns {
-            Netns::Here => {
+            Netns::Host => {
                 syscall::netlink_socket(protocol, SockFlag::SOCK_NONBLOCK).at(Stage::Socket)
             }
             Netns::Path(path) => netlink::open_at(path, protocol, SockFlag::SOCK_NONBLOCK),
@@ -52,7 +52,7 @@ impl Connection {
                 let namespace = syscall::duplicate(fd).at(Stage::Open)?;
                 netlink::open_in(|| Ok(namespace), protocol, SockFlag::SOCK_NONBLOCK)
             }
-            Netns::Beside(connection) => {
+            Netns::SameAs(connection) => {
                 let namespace = syscall::socket_netns(connection.as_fd()).at(Stage::Open)?;
                 netlink::open_in(|| Ok(namespace), protocol, SockFlag::SOCK_NONBLOCK)
             }
@@ -61,9 +61,9 @@ impl Connection {
         Ok(Self(socket))
     }
 
-    /// From now on nothing comes from other ports than the kernel's: the senders are told ECONNREFUSED. `connect(2)`.
+    /// Makes the kernel refuse messages of other ports than its own. Their senders get ECONNREFUSED. `connect(2)`.
     ///
-    /// What is sent to multicast groups is not concerned.
+    /// Messages to multicast groups are still received.
     ///
     /// # Errors
     /// The errno of `connect(2)`.
@@ -71,7 +71,7 @@ impl Connection {
         check(connect(self.descriptor(), &NetlinkAddr::new(0, 0)))
     }
 
-    /// Its port id, which the kernel has chosen: `getsockname(2)`.
+    /// Returns the port id, which the kernel has chosen: `getsockname(2)`.
     ///
     /// # Errors
     /// The errno of `getsockname(2)`.
@@ -79,11 +79,11 @@ impl Connection {
         check(getsockname::<NetlinkAddr>(self.descriptor())).map(|address| address.pid())
     }
 
-    /// Sends one datagram to a port: 0 is the kernel, which acts on it before this returns. `sendto(2)`.
+    /// Sends one datagram to a port. Port 0 is the kernel, which acts on the datagram before this returns. `sendto(2)`.
     ///
     /// # Errors
-    /// The errno of `sendto(2)`: ECONNREFUSED (nobody has that port), EPERM, EAGAIN (no room at a port that is not the
-    /// kernel's), EMSGSIZE (more than the send buffer takes), ENOBUFS.
+    /// The errno of `sendto(2)`: ECONNREFUSED (no socket has that port), EPERM, EAGAIN (another port than the kernel's has no room),
+    /// EMSGSIZE (longer than the send buffer), ENOBUFS.
     pub fn send(&self, port_id: u32, datagram: &[u8]) -> Result<(), Errno> {
         let address = NetlinkAddr::new(port_id, 0);
         check(sendto(
@@ -95,7 +95,7 @@ impl Connection {
         .map(drop)
     }
 
-    /// The device and the inode of the network namespace it is in, see [`identity::of_socket`].
+    /// Returns the device and the inode of its network namespace, see [`identity::of_socket`].
     ///
     /// # Errors
     /// The errno of `ioctl(SIOCGSKNS)`.
@@ -103,7 +103,7 @@ impl Connection {
         identity::of_socket(self.0.as_fd())
     }
 
-    /// The number of its descriptor, which is this connection's: valid for as long as it lives, and not to be closed.
+    /// Returns the number of its descriptor. It belongs to this connection: do not close it, and do not use it after the connection.
     #[must_use]
     pub fn descriptor(&self) -> RawFd {
         self.0.as_raw_fd()

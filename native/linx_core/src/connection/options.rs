@@ -9,31 +9,31 @@ use super::Connection;
 use crate::error::{Errno, check};
 use crate::sockopt as raw;
 
-/// An option of netlink sockets that is on or off.
+/// A boolean option of netlink sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flag {
-    /// Each datagram is received with the multicast group it was sent to.
+    /// Each datagram is received with the multicast group that it was sent to.
     PacketInfo,
-    /// What this socket broadcasts fails if one receiver has no room for it.
+    /// A broadcast of this socket fails if one receiver has no room for it.
     BroadcastError,
-    /// No ENOBUFS when datagrams were thrown away, nor any other sign.
+    /// Dropped datagrams are not reported, neither by ENOBUFS nor in any other way.
     NoEnobufs,
-    /// Events of all namespaces that have an id in this one, since Linux 4.2.
+    /// The socket receives events of all namespaces that have an id in this one, since Linux 4.2.
     ListenAllNsid,
-    /// Acknowledgements without the request, since Linux 4.3.
+    /// Acknowledgements do not contain the request, since Linux 4.3.
     CapAck,
-    /// Acknowledgements with the kernel's words on an error, since Linux 4.12.
+    /// Acknowledgements of errors contain the kernel's own message, since Linux 4.12.
     ExtAck,
-    /// Requests for dumps are checked, since Linux 4.20.
+    /// The kernel checks requests for dumps, since Linux 4.20.
     StrictCheck,
 }
 
 /// A buffer of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Buffer {
-    /// What was sent to it and not yet received.
+    /// Datagrams that were sent to the socket and are not yet received.
     Read,
-    /// What it sends and is not yet received.
+    /// Datagrams that the socket has sent and that are not yet received.
     Write,
 }
 
@@ -55,7 +55,7 @@ impl Connection {
     /// Sets an option.
     ///
     /// # Errors
-    /// ENOPROTOOPT: this kernel does not have it. EPERM: [`Flag::ListenAllNsid`] takes `CAP_NET_BROADCAST`.
+    /// ENOPROTOOPT: this kernel does not have the option. EPERM: [`Flag::ListenAllNsid`] needs `CAP_NET_BROADCAST`.
     pub fn set(&self, flag: Flag, on: bool) -> Result<(), Errno> {
         raw::set(
             self.as_fd(),
@@ -65,10 +65,10 @@ impl Connection {
         )
     }
 
-    /// Whether an option is set.
+    /// Reports whether an option is set.
     ///
     /// # Errors
-    /// ENOPROTOOPT: this kernel does not have it.
+    /// ENOPROTOOPT: this kernel does not have the option.
     pub fn is_set(&self, flag: Flag) -> Result<bool, Errno> {
         let value = raw::get(self.as_fd(), libc::SOL_NETLINK, flag.number())?;
         Ok(value.first().is_some_and(|&value| value != 0))
@@ -77,7 +77,7 @@ impl Connection {
     /// Joins a multicast group, given by its number.
     ///
     /// # Errors
-    /// EINVAL: there is no such group. EPERM: it takes `CAP_NET_ADMIN`.
+    /// EINVAL: there is no such group. EPERM: `CAP_NET_ADMIN` is needed.
     pub fn join(&self, group: c_int) -> Result<(), Errno> {
         raw::set(
             self.as_fd(),
@@ -100,7 +100,7 @@ impl Connection {
         )
     }
 
-    /// The groups it is in, in order. Since Linux 4.2.
+    /// Returns the groups that it has joined, in order. Since Linux 4.2.
     ///
     /// # Errors
     /// The errno of `getsockopt(2)`.
@@ -120,13 +120,13 @@ impl Connection {
             .collect())
     }
 
-    /// Sets the size of a buffer in bytes, beyond the system's limit where that is allowed (`CAP_NET_ADMIN`). The kernel
-    /// doubles it, for what it adds to each datagram.
+    /// Sets the size of a buffer in bytes, also beyond the system's limit if that is allowed (`CAP_NET_ADMIN`). The kernel doubles
+    /// it, for its own data about each datagram.
     ///
     /// # Errors
-    /// EINVAL: more than a C `int` holds. The errno of `setsockopt(2)`.
+    /// EINVAL: the size does not fit into a C `int`. The errno of `setsockopt(2)`.
     pub fn set_buffer(&self, buffer: Buffer, bytes: usize) -> Result<(), Errno> {
-        // nix would cut it.
+        // nix would truncate it.
         if c_int::try_from(bytes).is_err() {
             return Err(Errno::from_raw(libc::EINVAL));
         }
@@ -143,7 +143,7 @@ impl Connection {
         }
     }
 
-    /// The size of a buffer as the kernel counts: twice what was set.
+    /// Returns the size of a buffer as the kernel counts it: twice the value that was set.
     ///
     /// # Errors
     /// The errno of `getsockopt(2)`.
@@ -154,16 +154,16 @@ impl Connection {
         })
     }
 
-    /// Attaches a classic BPF program, in place of the one there may be: `struct sock_filter`s, 8 bytes each.
+    /// Attaches a classic BPF program and replaces the previous one: `struct sock_filter`s of 8 bytes each.
     ///
     /// # Errors
-    /// EINVAL: no program, too long (4096 instructions), not whole, or refused by the kernel's checks. ENOMEM: more than
-    /// the system lets a socket have (`net.core.optmem_max`), for which the program it replaces counts as well.
+    /// EINVAL: the program is empty, longer than 4096 instructions, not a whole number of them, or refused by the kernel's checks.
+    /// ENOMEM: the limit of a socket (`net.core.optmem_max`), for which the replaced program counts as well.
     pub fn attach_filter(&self, program: &[u8]) -> Result<(), Errno> {
         raw::attach_filter(self.as_fd(), program)
     }
 
-    /// Takes the program away.
+    /// Removes the program.
     ///
     /// # Errors
     /// ENOENT: there is none.
@@ -171,12 +171,12 @@ impl Connection {
         raw::set(self.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0)
     }
 
-    /// How many datagrams the kernel has thrown away: `SO_MEMINFO`, since Linux 4.12.
+    /// Returns how many datagrams the kernel has dropped: `SO_MEMINFO`, since Linux 4.12.
     ///
     /// # Errors
     /// The errno of `getsockopt(2)`.
     pub fn drops(&self) -> Result<u32, Errno> {
-        /// Of `linux/sock_diag.h`: the place of this number among those of `SO_MEMINFO`.
+        /// The index of this number in `SO_MEMINFO`, from `linux/sock_diag.h`.
         const SK_MEMINFO_DROPS: usize = 8;
         let words = raw::get(self.as_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO)?;
         Ok(words.get(SK_MEMINFO_DROPS).copied().unwrap_or(0))

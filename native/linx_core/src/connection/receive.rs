@@ -1,4 +1,4 @@
-//! Receiving: a datagram, who sent it, and whether it is whole.
+//! Receives datagrams, with their sender and their whole length.
 
 use std::os::fd::AsFd;
 
@@ -6,33 +6,33 @@ use super::Connection;
 use crate::error::Errno;
 use crate::recvmsg::{Received, recvmsg};
 
-/// What is known of a datagram that was received.
+/// A datagram that was received, without its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Datagram {
-    /// The port that sent it; 0 is the kernel. `None` if the kernel did not say who sent it.
+    /// The port that sent it; 0 is the kernel. `None` if the kernel did not return the sender.
     pub port_id: Option<u32>,
-    /// The multicast group it was sent to, 0 if to this socket alone. Known where [`Flag::PacketInfo`] is set.
+    /// The multicast group that it was sent to; 0 if it was sent to this socket alone. Known if [`Flag::PacketInfo`] is set.
     ///
     /// [`Flag::PacketInfo`]: super::Flag::PacketInfo
     pub group: u32,
-    /// The id of the network namespace it is from, as the socket's own namespace numbers others. `None` if from its own.
-    /// Known where [`Flag::ListenAllNsid`] is set.
+    /// The id of the network namespace that it came from, as the socket's own namespace numbers others. `None` for its own. Known if
+    /// [`Flag::ListenAllNsid`] is set.
     ///
     /// [`Flag::ListenAllNsid`]: super::Flag::ListenAllNsid
     pub nsid: Option<i32>,
-    /// Its whole length, also where the buffer was too short for it.
+    /// The whole length, also if the buffer was too short.
     pub length: usize,
 }
 
 impl Connection {
-    /// Takes the next datagram from the socket: `recvmsg(2)`. `None` if there is none.
+    /// Receives the next datagram: `recvmsg(2)`. Returns `None` if there is none.
     ///
-    /// `buffer` is overwritten with at most `max` bytes, and with no more than it has capacity for. A longer datagram is
-    /// cut, and the rest is lost; its `length` says so. While a dump is running, taking a
-    /// datagram makes the kernel produce the next one, which may take as long as the kernel's locks are held by others.
+    /// `buffer` is overwritten with at most `max` bytes, and not more than its capacity. The rest of a longer datagram is lost; its
+    /// `length` shows this. During a dump, receiving a datagram makes the kernel produce the next one, which takes as long as others
+    /// hold the kernel's locks.
     ///
     /// # Errors
-    /// ENOBUFS: the kernel had to throw datagrams away since the last call. The socket goes on working.
+    /// ENOBUFS: the kernel has dropped datagrams since the last call. The socket continues to work.
     pub fn receive(&self, buffer: &mut Vec<u8>, max: usize) -> Result<Option<Datagram>, Errno> {
         match recvmsg(self.as_fd(), buffer, max) {
             Ok(received) => Ok(Some(read(&received))),

@@ -41,7 +41,7 @@ fn open_in(netns: &File) -> Connection {
 
 /// Two sockets that send to each other.
 fn pair() -> (Connection, Connection) {
-    let open = || Connection::open(Netns::Here, libc::NETLINK_USERSOCK).unwrap();
+    let open = || Connection::open(Netns::Host, libc::NETLINK_USERSOCK).unwrap();
     (open(), open())
 }
 
@@ -102,15 +102,15 @@ fn it_is_in_the_namespace_it_was_opened_for_and_keeps_it() {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
 
     let open = |netns| Connection::open(netns, libc::NETLINK_ROUTE).unwrap();
-    let here = open(Netns::Here);
+    let here = open(Netns::Host);
     let by_path = open(Netns::Path(path.as_bytes()));
     let by_descriptor = open_in(&file);
     drop(file);
-    let beside = open(Netns::Beside(&by_path));
+    let same_as = open(Netns::SameAs(&by_path));
     assert_ne!(there, own);
     assert_eq!(here.netns(), Ok(own));
     assert_eq!(by_path.netns(), Ok(there));
-    assert_eq!(beside.netns(), Ok(there));
+    assert_eq!(same_as.netns(), Ok(there));
     assert_eq!(by_descriptor.netns(), Ok(there));
     assert_eq!(
         identity(&fs::metadata("/proc/thread-self/ns/net").unwrap()),
@@ -135,7 +135,7 @@ fn a_failure_to_open_has_its_stage() {
     ] {
         assert_eq!(failed(netns, libc::NETLINK_ROUTE), (stage, errno));
     }
-    for netns in [Netns::Here, Netns::Fd(namespace.as_raw_fd())] {
+    for netns in [Netns::Host, Netns::Fd(namespace.as_raw_fd())] {
         assert_eq!(failed(netns, 31), (Stage::Socket, libc::EPROTONOSUPPORT));
     }
 }
@@ -143,7 +143,7 @@ fn a_failure_to_open_has_its_stage() {
 #[test]
 fn it_is_close_on_exec_and_never_blocks() {
     let namespace = make_netns();
-    for netns in [Netns::Here, Netns::Fd(namespace.as_raw_fd())] {
+    for netns in [Netns::Host, Netns::Fd(namespace.as_raw_fd())] {
         let connection = Connection::open(netns, libc::NETLINK_ROUTE).unwrap();
         let flags = |of| fcntl(&connection, of).unwrap();
         assert_eq!(flags(FcntlArg::F_GETFD), libc::FD_CLOEXEC);

@@ -1,7 +1,7 @@
-//! `mount(2)`, `umount2(2)` and `pivot_root(2)`, here or in another mount namespace.
+//! `mount(2)`, `umount2(2)` and `pivot_root(2)`, in the caller's mount namespace or in another one.
 //!
-//! A call in another one looks names up there, and what is found may be a file system of a container, which need not
-//! answer. So it runs on a thread that owns all it needs: its caller gets a [`Pending`] and waits as long as it likes.
+//! A call in another namespace looks names up there. They may lead into a file system of a container, which may never answer. So the
+//! call runs on a thread that owns all that it needs. Its caller gets a [`Pending`], and waits as long as it likes.
 
 mod attach;
 mod procfs;
@@ -20,12 +20,12 @@ use crate::throwaway::{self, Pending, Throwaway};
 
 pub use request::Request;
 
-/// The namespaces a mount is made in.
+/// The namespaces that a mount is made in.
 #[derive(Clone, Debug)]
 pub struct Namespaces {
     /// The file of the mount namespace, for example `/proc/<pid>/ns/mnt`.
     pub mount: CString,
-    /// The file of the PID namespace from which the mount is to be seen, for example `/proc/<pid>/ns/pid`.
+    /// The file of the PID namespace that the mount is made as seen from, for example `/proc/<pid>/ns/pid`.
     pub pid: Option<CString>,
 }
 
@@ -34,9 +34,9 @@ pub type Call = Pending<Result<(), Error>>;
 
 /// Mounts in the mount namespace of the caller: `mount(2)`. No thread is made.
 ///
-/// * `request`: what to mount, and where.
-/// * `create_target`: the target is resolved first, and an empty regular file of mode 0644 is made if there is nothing. No
-///   part of the path may be a symbolic link or leave the root, and a bind goes onto the very file that was found or made.
+/// * `request`: the arguments of `mount(2)`.
+/// * `create_target`: resolves the target first, and makes an empty regular file of mode 0644 if it does not exist. No part of the
+///   path may be a symbolic link or leave the root, and a bind goes onto the very file that was found or made.
 ///
 /// # Errors
 /// [`Create`](Stage::Create) with `create_target`: ELOOP for a link, EXDEV for a path that leaves the root.
@@ -50,7 +50,7 @@ pub fn mount(request: &Request, create_target: bool) -> Result<(), Error> {
 /// Mounts in other namespaces, on a thread.
 ///
 /// * `request`, `create_target`: see [`mount()`].
-/// * `namespaces`: where to do it.
+/// * `namespaces`: the namespaces to enter.
 ///
 /// # Errors
 /// [`Thread`](Stage::Thread). The call itself, in this order: [`Unshare`](Stage::Unshare), [`OpenNs`](Stage::OpenNs),
@@ -151,13 +151,13 @@ pub fn umount_in(target: CString, flags: c_int, mount_namespace: CString) -> Res
     .at(Stage::Thread)
 }
 
-/// Makes `new_root` the root of a mount namespace and puts the old one at `put_old`: `chdir(new_root)`, then
+/// Makes `new_root` the root of a mount namespace and moves the old root to `put_old`: `chdir(new_root)`, then
 /// `pivot_root(2)`.
 ///
-/// * `mount_namespace`: its file. `None` is that of the caller.
+/// * `mount_namespace`: its file. `None` is the caller's namespace.
 ///
-/// Always on a thread, so that the working directory of the caller stays; every process of that namespace whose root
-/// is the old one moves along, the caller's too if it is its own namespace.
+/// Always runs on a thread, so that the working directory of the caller does not change. Every process of that namespace whose root
+/// is the old one gets the new one, the caller's process included if it is in that namespace.
 ///
 /// # Errors
 /// [`Thread`](Stage::Thread). The call itself: [`Unshare`](Stage::Unshare); [`OpenNs`](Stage::OpenNs),

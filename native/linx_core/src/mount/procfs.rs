@@ -13,13 +13,13 @@ use crate::c_string::c_string;
 use crate::error::{Errno, check};
 use crate::syscall::{FsContext, Parameter};
 
-/// What `fsconfig(2)` takes at most as key or text, with its NUL; `mount(2)` takes more.
+/// The longest key or text that `fsconfig(2)` takes, with its NUL; `mount(2)` takes more.
 const MAX_TEXT: usize = 256;
 
-/// A request for a new procfs that the mount API can express to the last bit.
+/// The steps of the mount API that do exactly what a request for a new procfs asks of `mount(2)`.
 ///
-/// The API tells `mount(2)` by flag what it tells this way by attribute or option. What it cannot say, because of the
-/// length of a text, has no plan and is left to `mount(2)`.
+/// A flag of `mount(2)` becomes an attribute or an option. A request with a text that is too long for the API has no plan, and is left
+/// to `mount(2)`.
 pub(super) struct Plan<'a> {
     target: &'a CStr,
     source: Option<&'a CStr>,
@@ -30,9 +30,9 @@ pub(super) struct Plan<'a> {
 
 /// Why a plan did not mount.
 pub(super) enum Failure {
-    /// The kernel cannot do it so.
+    /// The kernel does not support this.
     Unsupported,
-    /// What `mount(2)` would say, or the errno of a resource that this way needs.
+    /// The errno that `mount(2)` would return, or the errno for a resource that the mount API needs.
     Failed(Errno),
 }
 
@@ -43,7 +43,7 @@ impl From<Errno> for Failure {
 }
 
 impl<'a> Plan<'a> {
-    /// The plan for a request, if it is one for procfs that can have one.
+    /// Returns the plan for a request, if it asks for a procfs and can have a plan.
     pub(super) fn of(request: &'a Request) -> Option<Self> {
         let flags = request.effective_flags();
         let possible = request.fstype.as_c_str() == c"proc"
@@ -62,21 +62,21 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Makes the procfs that shows the processes of this PID namespace, and puts it onto `found` or else onto the target.
+    /// Makes a procfs that shows the processes of this PID namespace, and attaches it to `found` or, without it, to the target.
     ///
-    /// It has three descriptors open at most, that of the namespace included.
+    /// At most three descriptors are open at a time, the one of the namespace included.
     ///
-    /// * `wanted`: asked before anything is attached; its error is the result then.
+    /// * `wanted`: is called before anything is attached. If it returns an error, that is the result.
     ///
     /// # Errors
-    /// [`Failure`]. Nothing was mounted then.
+    /// [`Failure`]. Nothing is mounted then.
     pub(super) fn mount(
         &self,
         pid_namespace: OwnedFd,
         found: Option<OwnedFd>,
         wanted: impl Fn() -> Result<(), Errno>,
     ) -> Result<(), Failure> {
-        // First, as `mount(2)` does, whose other errors are of no interest where there is no target.
+        // The target comes first, as in `mount(2)`: if it does not exist, that is the error, whatever else is wrong.
         let target = match found {
             Some(found) => found,
             None => {
@@ -89,7 +89,7 @@ impl<'a> Plan<'a> {
             Err(errno) if is_unsupported(errno) => return Err(Failure::Unsupported),
             Err(errno) => return Err(errno.into()),
         };
-        // The context has it now.
+        // The context has its own reference now.
         drop(pid_namespace);
         let mount = self.make(context)?;
         wanted()?;
@@ -113,23 +113,22 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// A procfs to be configured further, of a PID namespace.
+/// Opens a context for a procfs of a PID namespace.
 fn procfs_of(pid_namespace: &OwnedFd) -> Result<FsContext, Errno> {
     let context = FsContext::open(c"proc")?;
     context.set(&Parameter::Fd(c"pidns", pid_namespace.as_fd()))?;
     Ok(context)
 }
 
-/// Whether [`procfs_of`] failed because the kernel is older: it has no `fsopen(2)` (before 5.2), or procfs has no option
-/// `pidns`. The namespace itself is not the reason, as the thread has entered it.
+/// Reports whether [`procfs_of`] failed because the kernel is older: it has no `fsopen(2)` (before 5.2), or procfs has no option
+/// `pidns`. The namespace itself cannot be the reason, because the thread has entered it.
 fn is_unsupported(errno: Errno) -> bool {
     matches!(errno.raw(), libc::ENOSYS | libc::EINVAL)
 }
 
-/// The flags that belong to the file system, as options. Read-only belongs to it and to the mount.
+/// Returns the flags that belong to the file system, as options. Read-only belongs to the file system and to the mount.
 ///
-/// Of the others that `mount(2)` knows, `MS_SILENT`, `MS_POSIXACL` and `MS_I_VERSION` change nothing of a procfs, and those
-/// it does not know it ignores.
+/// `MS_SILENT`, `MS_POSIXACL` and `MS_I_VERSION` change nothing in a procfs, and `mount(2)` ignores unknown flags.
 fn superblock_flags(flags: MsFlags) -> Vec<&'static CStr> {
     [
         (MsFlags::MS_RDONLY, c"ro"),
@@ -143,12 +142,12 @@ fn superblock_flags(flags: MsFlags) -> Vec<&'static CStr> {
     .collect()
 }
 
-/// The flags that belong to the mount, as `fsmount(2)` takes them (`MOUNT_ATTR_` of `linux/mount.h`).
+/// Returns the flags that belong to the mount, as `fsmount(2)` takes them (`MOUNT_ATTR_` of `linux/mount.h`).
 fn attributes(flags: MsFlags) -> c_uint {
     const NOATIME: c_uint = 0x10;
     const STRICTATIME: c_uint = 0x20;
 
-    // Of the three ways to keep access times `mount(2)` takes the strictest asked for, relatime (0) if none.
+    // If several flags for access times are set, `mount(2)` takes the strictest. Without one it takes relatime (0).
     let access_time = if flags.contains(MsFlags::MS_STRICTATIME) {
         STRICTATIME
     } else if flags.contains(MsFlags::MS_NOATIME) {
@@ -171,8 +170,8 @@ fn attributes(flags: MsFlags) -> c_uint {
     })
 }
 
-/// The options as `mount(2)` takes them apart: at commas, then at the first `=`; what has no name is passed over. `None` if
-/// `fsconfig(2)` does not take one that long.
+/// Splits the options as `mount(2)` does: at commas, then at the first `=`; options without a name are skipped. Returns `None` if one
+/// is too long for `fsconfig(2)`.
 fn options(data: &[u8]) -> Option<Vec<(CString, Option<CString>)>> {
     let text = |bytes: &[u8]| c_string(bytes).ok().filter(|text| fits(text));
     let named = |option: &&[u8]| option.first().is_some_and(|&first| first != b'=');

@@ -1,4 +1,4 @@
-//! What `mount(2)` is asked for.
+//! The arguments of `mount(2)`.
 
 use std::ffi::{CStr, CString, c_ulong};
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,10 +9,10 @@ use super::attach;
 use crate::c_string::page_size;
 use crate::error::{Errno, check};
 
-/// The kernel copies a source or a type of this many bytes and more only to refuse it.
+/// The kernel refuses a source or a type of this many bytes or more.
 const PATH_MAX: usize = libc::PATH_MAX as usize;
 
-/// Flags that ask for something else than a new mount of a file system.
+/// The flags of requests that are not for a new mount of a file system.
 const NOT_NEW: MsFlags = MsFlags::MS_REMOUNT
     .union(MsFlags::MS_BIND)
     .union(MsFlags::MS_MOVE)
@@ -23,12 +23,12 @@ const NOT_NEW: MsFlags = MsFlags::MS_REMOUNT
 
 /// The five arguments of `mount(2)`.
 ///
-/// `source`, `fstype` and `data` may be empty, and reach the kernel as NULL then.
+/// If `source`, `fstype` or `data` is empty, the kernel gets NULL.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What to mount: a device, a directory, or whatever the file system takes it for.
+    /// What to mount: a device, a directory, or a text that the file system interprets.
     pub source: CString,
-    /// Where to mount it.
+    /// The path to mount it at.
     pub target: CString,
     /// The type of file system, for example `c"tmpfs"`.
     pub fstype: CString,
@@ -39,13 +39,13 @@ pub struct Request {
 }
 
 impl Request {
-    /// The source, if there is one.
+    /// Returns the source, if there is one.
     pub(super) fn source(&self) -> Option<&CStr> {
         non_empty(&self.source)
     }
 
-    /// The flags as the kernel takes them: without the magic number that programs had to add before Linux 2.4, which it
-    /// clears with a mask of 32 bits, and so with whatever is above.
+    /// Returns the flags as the kernel takes them: without the magic number that programs had to add before Linux 2.4. The kernel
+    /// clears it with a mask of 32 bits, and so clears the upper bits too.
     pub(super) fn effective_flags(&self) -> MsFlags {
         const MAGIC_CLEARED: c_ulong = 0xffff;
 
@@ -57,40 +57,40 @@ impl Request {
         })
     }
 
-    /// Whether `mount(2)` refuses the flags, whatever the rest: its `MS_NOUSER` is a sign-extended 32-bit integer, so every
-    /// bit from the 31st on is part of it.
+    /// Reports whether `mount(2)` refuses the flags, whatever the other arguments are. Its `MS_NOUSER` is a sign-extended 32-bit
+    /// integer, so it contains every bit from the 31st on.
     pub(super) fn flags_are_refused(&self) -> bool {
         self.effective_flags().bits() >> 31 != 0
     }
 
-    /// Whether this asks for a new mount of a file system.
+    /// Reports whether this asks for a new mount of a file system.
     pub(super) fn is_new_mount(&self) -> bool {
         !self.effective_flags().intersects(NOT_NEW)
     }
 
-    /// Whether the mount depends on the PID namespace of the process that makes it.
+    /// Reports whether the mount depends on the PID namespace of the process that makes it.
     ///
-    /// In the kernel, `fs_context` and the file systems take it in three places only: procfs (`proc_init_fs_context`),
-    /// autofs (its process group), and every FUSE connection (`fuse_conn_init`).
+    /// The kernel uses that namespace in three places only: procfs (`proc_init_fs_context`), autofs (its process group), and every
+    /// FUSE connection (`fuse_conn_init`).
     pub(super) fn depends_on_pid_namespace(&self) -> bool {
         const FILE_SYSTEMS: [&[u8]; 5] = [b"proc", b"autofs", b"fuse", b"fuseblk", b"virtiofs"];
 
         let fstype = self.fstype.to_bytes();
-        // A subtype may follow, as in `fuse.sshfs`.
+        // A subtype may follow, for example in `fuse.sshfs`.
         let name = fstype.split(|&byte| byte == b'.').next();
         self.is_new_mount()
             && !self.flags_are_refused()
             && name.is_some_and(|name| FILE_SYSTEMS.contains(&name))
     }
 
-    /// Whether the kernel reads all of `data`: it takes a page, and sets the last byte of it to 0.
+    /// Reports whether the kernel reads all of `data`. It reads a page and sets the last byte of it to 0.
     pub(super) fn data_fits(&self) -> bool {
         self.data.to_bytes().len() < page_size()
     }
 
-    /// Mounts, a bind onto `found` if that is given.
+    /// Makes the mount. A bind goes onto `found` if that is given.
     ///
-    /// * `wanted`: asked before the mount begins; its error is the result then.
+    /// * `wanted`: is called before the mount begins. If it returns an error, that is the result.
     pub(super) fn mount(
         &self,
         found: Option<&OwnedFd>,
@@ -109,7 +109,7 @@ impl Request {
         }
     }
 
-    /// Mounts onto what the name of the target leads to: one `mount(2)`.
+    /// Makes the mount by the name of the target: one `mount(2)`.
     pub(super) fn mount_by_name(&self) -> Result<(), Errno> {
         check(nix::mount::mount(
             self.source(),
@@ -120,8 +120,10 @@ impl Request {
         ))
     }
 
+    /// Checks the length of the options.
+    ///
     /// # Errors
-    /// E2BIG for options that the kernel would cut.
+    /// E2BIG if the kernel would cut them.
     pub(super) fn check_data(&self) -> Result<(), Errno> {
         if self.data_fits() {
             Ok(())
@@ -130,8 +132,8 @@ impl Request {
         }
     }
 
-    /// The source, if this is a bind that can be done. One that `mount(2)` refuses, whatever its target, for its flags,
-    /// for an empty source or for a text that is too long, is left to `mount(2)` to refuse.
+    /// Returns the source, if this is a valid bind. If `mount(2)` refuses the bind for its flags, for an empty source or for a text
+    /// that is too long, whatever its target, it is left to `mount(2)` to refuse it.
     fn bind_source(&self) -> Option<&CStr> {
         let kind = MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
         let fits = |text: &CStr| text.to_bytes().len() < PATH_MAX;

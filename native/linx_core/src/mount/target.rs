@@ -1,4 +1,4 @@
-//! Resolves a target that is to be created if it is not there: once, to a descriptor, without links.
+//! Resolves or creates a target: once, to a descriptor, without links.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,19 +8,18 @@ use nix::sys::stat::Mode;
 
 use crate::error::{Errno, check};
 
-/// What a container can do to win time is to make and remove the target between two of our looks; it does not win more
-/// than this many rounds.
+/// How often a look-up is repeated. A container can delay a call by making and removing the target between two look-ups, but not for
+/// more than this many rounds.
 const ROUNDS: usize = 64;
 
-/// A descriptor of what is at `target`; where there is nothing, of an empty regular file of mode 0644 (less the umask)
-/// made there.
+/// Returns a descriptor of the file at `target`. If there is none, makes an empty regular file of mode 0644 (less the umask).
 ///
-/// * `wanted`: asked before something is made; its error is the result then.
+/// * `wanted`: is called before a file is made. If it returns an error, that is the result.
 ///
 /// # Errors
-/// ELOOP for a symbolic link anywhere in the path. EXDEV for a path that leaves the root, or for a relative one the
-/// working directory. ENOSYS before Linux 5.6. EAGAIN if the target came and went [`ROUNDS`] times meanwhile. Else that
-/// of the creating `open(2)`.
+/// ELOOP: a part of the path is a symbolic link. EXDEV: the path leaves the root, or, if it is relative, the working directory.
+/// ENOSYS: before Linux 5.6. EAGAIN: the target appeared and disappeared [`ROUNDS`] times. Otherwise the errno of the `open(2)` that
+/// creates the file.
 pub(super) fn resolve_or_create(
     target: &CStr,
     wanted: impl Fn() -> Result<(), Errno>,
@@ -47,7 +46,7 @@ fn resolve_beneath(
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
         check(openat2(root, path, how))
     };
-    // No O_NOFOLLOW on the first: with O_PATH it would open a link in the last place, which is refused so.
+    // Without O_NOFOLLOW a link as the last name is refused. With O_PATH and O_NOFOLLOW it would be opened.
     let look = || found(OFlag::O_PATH, Mode::empty());
     let create = || {
         let new = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
@@ -62,7 +61,7 @@ fn resolve_beneath(
         }
         wanted()?;
         match create() {
-            // Somebody made it since, or moved a directory of the path: look again.
+            // Another process has made it since, or moved a directory of the path, so look again.
             Err(errno) if matches!(errno.raw(), libc::EEXIST | libc::EAGAIN) => {}
             done => return done,
         }
@@ -70,7 +69,7 @@ fn resolve_beneath(
     Err(Errno::from_raw(libc::EAGAIN))
 }
 
-/// An absolute path as seen from the root: without its leading slashes. `None` for a relative one.
+/// Returns an absolute path without its leading slashes, relative to the root. `None` for a relative path.
 fn relative_to_root(path: &CStr) -> Option<&CStr> {
     let bytes = path.to_bytes_with_nul();
     let start = bytes

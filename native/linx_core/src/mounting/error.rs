@@ -1,4 +1,4 @@
-//! What can go wrong: a stage, the errno, and what else is known.
+//! Errors: a stage, the errno, the path and the kernel's own message.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -13,14 +13,14 @@ pub enum Stage {
     /// The thread could not be given a working directory of its own: `unshare(2)`.
     Unshare,
     /// A namespace file could not be opened, or is not of the right kind.
-    Open(Place),
+    Open(NamespaceArg),
     /// A namespace could not be entered: `setns(2)`.
-    Enter(Place),
+    Enter(NamespaceArg),
     /// The source could not be resolved: `openat2(2)`.
     Source,
     /// The source could not be copied: `open_tree(2)`.
     Clone,
-    /// There is no such file system: `fsopen(2)`.
+    /// The type of file system could not be opened: `fsopen(2)`.
     FileSystem,
     /// An option of the file system was refused: `fsconfig(2)`.
     Option(CString),
@@ -40,24 +40,24 @@ pub enum Stage {
     Target,
     /// The target could not be made: `mkdirat(2)`, `mknodat(2)`.
     Create,
-    /// The mount could not be put onto the target: `move_mount(2)`.
+    /// The mount could not be attached to the target: `move_mount(2)`.
     Attach,
-    /// `umount2(2)`.
+    /// `umount2(2)` failed.
     Umount,
     /// The new root could not be resolved: `openat2(2)`.
     NewRoot,
-    /// The place of the old root could not be resolved: `openat2(2)`.
+    /// The path for the old root could not be resolved: `openat2(2)`.
     PutOld,
-    /// `pivot_root(2)`.
+    /// `pivot_root(2)` failed.
     PivotRoot,
 }
 
-/// The argument that a namespace was given by.
+/// The argument that names a namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// Where the source is looked up.
+pub enum NamespaceArg {
+    /// The mount namespace of the source.
     From,
-    /// Where the target is looked up.
+    /// The mount namespace of the target.
     In,
     /// The PID namespace that a procfs shows.
     PidNamespace,
@@ -65,16 +65,16 @@ pub enum Place {
     IdMap,
 }
 
-/// A stage, the errno of what failed in it, and what else is known.
+/// A stage, the errno of the system call that failed in it, the path and the kernel's own message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// The step that failed.
     pub stage: Stage,
-    /// Why it failed.
+    /// The errno of the system call.
     pub errno: Errno,
-    /// The path that the step was about.
+    /// The path of the step, if it has one.
     pub path: Option<CString>,
-    /// The kernel's own words, oldest first, each as `e tmpfs: Unknown parameter 'sise'`.
+    /// The kernel's own messages, oldest first, for example `e tmpfs: Unknown parameter 'sise'`.
     pub words: Vec<Vec<u8>>,
 }
 
@@ -86,7 +86,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Says at which stage a system call failed, and with which path.
+/// Adds the stage, and the path, to the error of a system call.
 pub(super) trait At<T> {
     fn at(self, stage: Stage) -> Result<T, Error>;
     fn at_path(self, stage: Stage, path: &CStr) -> Result<T, Error>;

@@ -1,4 +1,4 @@
-//! A new file system: `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, and what the kernel has to say.
+//! Makes a new file system: `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`, with the kernel's own messages.
 
 use std::ffi::{CStr, CString, c_uint};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::mount::{MsFlags, mount};
 use nix::sched::CloneFlags;
 
-use super::error::{At, Error, Place, Stage};
+use super::error::{At, Error, NamespaceArg, Stage};
 use super::namespace::Descriptors;
 use super::resolve::{Path, Root};
 use crate::c_string::{c_string, page_size};
@@ -17,18 +17,18 @@ use crate::throwaway::Throwaway;
 /// A file system to be made.
 #[derive(Debug)]
 pub struct FileSystem {
-    /// Its type, for example `c"tmpfs"`.
+    /// The type, for example `c"tmpfs"`.
     pub kind: CString,
-    /// Its options, in their order.
+    /// The options, in order.
     pub options: Vec<(CString, Value)>,
-    /// The layers, in their order, if it is an overlay.
+    /// The layers of an overlay, in order.
     pub layers: Vec<Layer>,
 }
 
 /// The value of an option.
 #[derive(Clone, Debug)]
 pub enum Value {
-    /// None: the option is there or not.
+    /// No value: only the presence of the option counts.
     Flag,
     /// A text of at most 255 bytes.
     Text(CString),
@@ -37,13 +37,13 @@ pub enum Value {
 /// A directory of an overlay.
 #[derive(Debug)]
 pub struct Layer {
-    /// What it is: `lowerdir+`, `upperdir`, `workdir`.
+    /// The option: `lowerdir+`, `upperdir` or `workdir`.
     pub key: CString,
-    /// Where it is, in the namespace of the source.
+    /// The path, in the mount namespace of the source.
     pub at: Path,
 }
 
-/// A layer that was found.
+/// A layer that was resolved.
 struct Directory {
     key: CString,
     path: CString,
@@ -51,10 +51,10 @@ struct Directory {
 }
 
 impl FileSystem {
-    /// Makes it and returns a detached mount of it.
+    /// Makes the file system and returns a detached mount of it.
     ///
-    /// * `root`: where its layers are looked up.
-    /// * `pid_namespace`: the one that a procfs shows.
+    /// * `root`: the root beneath which its layers are looked up.
+    /// * `pid_namespace`: the PID namespace that a procfs shows.
     /// * `attributes`: `MOUNT_ATTR_` flags.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl FileSystem {
         let context = self.configure(pid_namespace)?;
         let context = match add(&context, &directories) {
             Ok(()) => context,
-            // The kernel takes no descriptors, so their names.
+            // The kernel takes no descriptors, so it gets their names.
             Err(Refused::Descriptor) => {
                 let context = self.configure(pid_namespace)?;
                 descriptors.enter(thread).at(Stage::Layer)?;
@@ -102,7 +102,7 @@ impl FileSystem {
         self.layers.iter().map(find).collect()
     }
 
-    /// A context with all that is not a layer.
+    /// Returns a context with all options but the layers.
     fn configure(&self, pid_namespace: Option<&OwnedFd>) -> Result<FsContext, Unmountable> {
         let context = FsContext::open(&self.kind).at(Stage::FileSystem)?;
         if let Some(namespace) = pid_namespace {
@@ -111,7 +111,7 @@ impl FileSystem {
                 Err(errno) if errno.raw() == libc::EINVAL => {
                     return Err(Unmountable::NoPidns(errno));
                 }
-                done => done.at(Stage::Open(Place::PidNamespace))?,
+                done => done.at(Stage::Open(NamespaceArg::PidNamespace))?,
             }
         }
         for (key, value) in &self.options {
@@ -125,7 +125,7 @@ impl FileSystem {
     }
 }
 
-/// Why there is no mount.
+/// Why no mount could be made.
 pub(super) enum Unmountable {
     /// Procfs has no option `pidns` before Linux 6.17.
     NoPidns(Errno),
@@ -144,13 +144,13 @@ enum Refused {
     Option(Error),
 }
 
-/// Gives the layers to an overlay by descriptor: since Linux 6.13.
+/// Adds the layers to an overlay by descriptor, since Linux 6.13.
 fn add(context: &FsContext, directories: &[Directory]) -> Result<(), Refused> {
     for Directory { key, path, file } in directories {
         let parameter = Parameter::Fd(key, file.as_fd());
         match context.set(&parameter) {
             Ok(()) => {}
-            // The second before Linux 6.5, where overlayfs has no options of the newer kind at all.
+            // EOPNOTSUPP before Linux 6.5, where overlayfs does not know the newer kinds of options at all.
             Err(errno) if matches!(errno.raw(), libc::EINVAL | libc::EOPNOTSUPP) => {
                 return Err(Refused::Descriptor);
             }
@@ -163,7 +163,7 @@ fn add(context: &FsContext, directories: &[Directory]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Gives the layers to an overlay by the names that their descriptors have in the working directory.
+/// Adds the layers to an overlay by the names of their descriptors in the working directory.
 fn add_by_name(context: &FsContext, directories: &[Directory]) -> Result<(), Error> {
     let (lower, others): (Vec<_>, Vec<_>) = directories
         .iter()
@@ -173,7 +173,7 @@ fn add_by_name(context: &FsContext, directories: &[Directory]) -> Result<(), Err
         .map(|directory| directory.file.as_raw_fd().to_string())
         .collect();
     if !numbers.is_empty() {
-        // Before Linux 6.5 there is this form alone.
+        // This form is the only one before Linux 6.5.
         let text = c_string(numbers.join(":").as_bytes()).map_err(Errno::from);
         let text = text.at(Stage::Layer)?;
         set(context, c"lowerdir", &Parameter::Text(c"lowerdir", &text))?;
@@ -200,9 +200,9 @@ fn with_words(error: Error, context: &FsContext) -> Error {
     }
 }
 
-/// A procfs as seen from a PID namespace, on the working directory of the thread: the way before Linux 6.17.
+/// Mounts a procfs of a PID namespace on the working directory of the thread, for kernels before Linux 6.17.
 ///
-/// The kernel then takes the PID namespace of the process that mounts, so a child in it does.
+/// These kernels take the PID namespace of the process that mounts, so a child in that namespace mounts.
 pub(super) fn mount_in_child(
     thread: &Throwaway<'_>,
     file_system: &FileSystem,
@@ -212,7 +212,7 @@ pub(super) fn mount_in_child(
     let data = data(&file_system.options).at(Stage::Superblock)?;
     thread
         .enter(pid_namespace.as_fd(), CloneFlags::CLONE_NEWPID)
-        .at(Stage::Enter(Place::PidNamespace))?;
+        .at(Stage::Enter(NamespaceArg::PidNamespace))?;
     let flags = MsFlags::from_bits_retain(mount_flags(attributes));
     let kind = file_system.kind.as_c_str();
     thread.check_wanted().at(Stage::Superblock)?;
@@ -226,7 +226,7 @@ pub(super) fn mount_in_child(
         .at(Stage::Superblock)
 }
 
-/// The options as `mount(2)` takes them.
+/// Returns the options as `mount(2)` takes them.
 fn data(options: &[(CString, Value)]) -> Result<CString, Errno> {
     let text = |(key, value): &(CString, Value)| match value {
         Value::Flag => key.to_bytes().to_vec(),
@@ -241,7 +241,7 @@ fn data(options: &[(CString, Value)]) -> Result<CString, Errno> {
     Ok(c_string(&data)?)
 }
 
-/// The flags of `mount(2)` that the `MOUNT_ATTR_` ones stand for.
+/// Returns the flags of `mount(2)` for `MOUNT_ATTR_` flags.
 fn mount_flags(attributes: u64) -> libc::c_ulong {
     [
         (0x01, libc::MS_RDONLY),

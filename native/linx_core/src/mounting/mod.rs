@@ -1,7 +1,7 @@
 //! Mounts by descriptor: the newer mount API, across namespaces.
 //!
-//! Each call runs on a thread of its own and resolves each path once. Its caller gets a [`Pending`], and waits as long as
-//! it likes: a call that is given up leaves nothing mounted and no file that it made.
+//! Each call runs on a thread of its own and resolves each path once. Its caller gets a [`Pending`], and waits as long as it likes.
+//! If the caller gives up, the call leaves nothing mounted, and no file that it made.
 
 mod error;
 mod file_system;
@@ -17,7 +17,7 @@ use crate::error::Errno;
 use crate::syscall::{is_directory, move_mount, open_tree_of};
 use crate::throwaway::{self, Pending, Throwaway};
 
-pub use error::{Error, Place, Stage};
+pub use error::{Error, NamespaceArg, Stage};
 pub use file_system::{FileSystem, Layer, Value};
 pub use namespace::Namespace;
 pub use resolve::Path;
@@ -27,19 +27,19 @@ pub use unmount::{pivot_root, umount};
 
 use error::At;
 use file_system::Unmountable;
-use namespace::{Descriptors, Route};
+use namespace::{Descriptors, MountNamespaces};
 use resolve::Root;
 use target::Found;
 
-/// A call that goes on on a thread.
+/// A call that runs on a thread.
 pub type Call = Pending<Result<(), Error>>;
 
-/// What is done to a detached mount before anybody sees it.
+/// The changes to a detached mount before it is attached and can be seen.
 #[derive(Debug, Default)]
 pub struct Finish {
     /// Attributes and propagation.
     pub changes: Changes,
-    /// Which ids are shown as which.
+    /// The map of ids.
     pub id_map: Option<IdMap>,
 }
 
@@ -47,12 +47,13 @@ pub struct Finish {
 ///
 /// * `file_system`: what to mount.
 /// * `from`: the mount namespace in which a device and the layers of an overlay are looked up.
-/// * `pid_namespace`: the one that a procfs shows. `None`: that of the VM.
+/// * `pid_namespace`: the PID namespace that a procfs shows. `None` is the VM's.
 /// * `finish`: attributes, propagation, id map.
-/// * `target`: where to put it.
+/// * `target`: where to attach it.
 ///
 /// # Errors
-/// [`Stage::Thread`]; the call itself any other but those of [`bind`]'s source, [`umount`] and [`pivot_root`].
+/// [`Stage::Thread`]. The call itself: any other stage, except for those of the source of [`bind`], of [`umount`] and of
+/// [`pivot_root`].
 pub fn mount(
     file_system: FileSystem,
     from: Namespace,
@@ -62,7 +63,8 @@ pub fn mount(
 ) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
         let (mut route, descriptors) = prepare(thread, from, target.namespace)?;
-        let open = |namespace: Namespace| namespace.file(libc::CLONE_NEWPID, Place::PidNamespace);
+        let open =
+            |namespace: Namespace| namespace.file(libc::CLONE_NEWPID, NamespaceArg::PidNamespace);
         let pid_namespace = pid_namespace.map(open).transpose()?;
         let id_map = finish.id_map.map(|map| map.open(thread)).transpose()?;
         let Changes { set, .. } = finish.changes;
@@ -70,7 +72,7 @@ pub fn mount(
         let made = file_system.make(thread, &descriptors, root, pid_namespace.as_ref(), set);
         let by_child = match (made, &pid_namespace) {
             (Ok(tree), _) => {
-                // New, so it has no flags to clear, and is private.
+                // A new mount has no flags to clear, and is private.
                 let changes = Changes {
                     propagation: finish.changes.propagation,
                     ..Changes::default()
@@ -85,7 +87,7 @@ pub fn mount(
             (Err(Unmountable::Failed(error)), _) => return Err(error),
             (Err(Unmountable::NoPidns(_)), Some(namespace)) => namespace,
             (Err(Unmountable::NoPidns(errno)), None) => {
-                return Err(errno).at(Stage::Open(Place::PidNamespace));
+                return Err(errno).at(Stage::Open(NamespaceArg::PidNamespace));
             }
         };
         let root = route.enter_target(thread)?;
@@ -107,14 +109,14 @@ pub fn mount(
     .at(Stage::Thread)
 }
 
-/// Mounts what is at a path at another one: the tree there is copied, changed, and attached.
+/// Mounts a directory or a file at another path: copies the mount tree there, changes and attaches it.
 ///
-/// * `from`, `source`: where it is looked up. A directory, or a file.
-/// * `recursive`: with all that is mounted below it, which is changed too.
+/// * `from`, `source`: the mount namespace and the path of the directory or file.
+/// * `recursive`: also copies and changes every mount below it.
 /// * `finish`, `target`: see [`mount`].
 ///
 /// # Errors
-/// [`Stage::Thread`]; the call itself those of namespaces, source, [`Finish`] and target.
+/// [`Stage::Thread`]. The call itself: the stages of the namespaces, the source, [`Finish`] and the target.
 pub fn bind(
     from: Namespace,
     source: Path,
@@ -145,13 +147,13 @@ pub fn bind(
     .at(Stage::Thread)
 }
 
-/// Changes attributes and propagation of what is mounted at a path.
+/// Changes the attributes and the propagation of a mount.
 ///
-/// * `namespace`, `target`: where it is.
-/// * `recursive`: with all that is mounted below it. All of them change, or none.
+/// * `namespace`, `target`: the mount namespace and the mount point.
+/// * `recursive`: also changes every mount below it. Either all of them change, or none.
 ///
 /// # Errors
-/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::Target`]; [`Stage::Attributes`], with EINVAL if nothing
+/// [`Stage::Thread`]. The call itself: the stages of the namespace; [`Stage::Target`]; [`Stage::Attributes`], with EINVAL if nothing
 /// is mounted at that very path.
 pub fn set(
     namespace: Namespace,
@@ -171,11 +173,11 @@ pub fn set(
     .at(Stage::Thread)
 }
 
-/// Moves what is mounted at a path, with all that is mounted below it, to another one of the same namespace.
+/// Moves a mount, with every mount below it, to another path of the same namespace.
 ///
 /// # Errors
-/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::Source`]; [`Stage::Target`], [`Stage::Create`];
-/// [`Stage::Attach`], with EINVAL if nothing is mounted at `source`, or if the mount it is on is shared.
+/// [`Stage::Thread`]. The call itself: the stages of the namespace; [`Stage::Source`]; [`Stage::Target`], [`Stage::Create`];
+/// [`Stage::Attach`], with EINVAL if nothing is mounted at `source`, or if its parent mount is shared.
 pub fn move_to(source: Path, target: Target) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
         let root = enter(thread, target.namespace)?;
@@ -197,19 +199,19 @@ fn prepare(
     thread: &Throwaway<'_>,
     from: Namespace,
     to: Namespace,
-) -> Result<(Route, Descriptors), Error> {
+) -> Result<(MountNamespaces, Descriptors), Error> {
     thread.unshare_fs().at(Stage::Unshare)?;
     let descriptors = Descriptors::open().at(Stage::Unshare)?;
-    Ok((Route::between(from, to)?, descriptors))
+    Ok((MountNamespaces::of_both(from, to)?, descriptors))
 }
 
 /// Moves the thread into a mount namespace, and returns the root there.
 fn enter(thread: &Throwaway<'_>, namespace: Namespace) -> Result<Root, Error> {
     thread.unshare_fs().at(Stage::Unshare)?;
-    Route::to(namespace)?.enter_target(thread)
+    MountNamespaces::of_target(namespace)?.enter_target(thread)
 }
 
-/// Attaches a detached tree, and detaches it again if the caller had gone meanwhile.
+/// Attaches a detached tree, and detaches it again if the caller has gone meanwhile.
 fn attach(
     thread: &Throwaway<'_>,
     descriptors: &Descriptors,
@@ -229,11 +231,12 @@ fn attach(
     Ok(())
 }
 
-/// Puts a tree onto a target, by descriptor. There is no other way to try if that fails.
+/// Attaches a tree to a target by descriptor. If that fails, nothing else is tried.
 fn put(tree: &OwnedFd, found: &Found, at: &Path) -> Result<(), Error> {
     let (tree, target) = (tree.as_fd(), found.file.as_fd());
     let moved = move_mount(tree, target).map_err(|errno| match errno.raw() {
-        // A directory goes onto a directory and a file onto a file. `move_mount(2)` answers EINVAL else, as for much.
+        // A directory can be mounted only onto a directory, a file only onto a file. `move_mount(2)` gives EINVAL otherwise, as for
+        // many other errors.
         libc::EINVAL if is_directory(tree) != is_directory(target) => {
             Errno::from_raw(libc::ENOTDIR)
         }

@@ -1,4 +1,4 @@
-//! The namespaces of a call: opened while the thread is where the VM is, then entered one after the other.
+//! The namespaces of a call: opened while the thread is still in the VM's namespaces, then entered one after the other.
 
 use std::ffi::{CString, c_int};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
@@ -7,26 +7,26 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 
-use super::error::{At, Error, Place, Stage};
+use super::error::{At, Error, NamespaceArg, Stage};
 use super::resolve::Root;
 use crate::error::{Errno, check};
 use crate::namespace;
 use crate::syscall::{duplicate, namespace_type, pidfd_namespace};
 use crate::throwaway::Throwaway;
 
-/// Whose namespace.
+/// A namespace, as the caller gives it.
 #[derive(Debug)]
 pub enum Namespace {
-    /// That of the VM.
+    /// The namespace of the VM.
     Host,
-    /// The file of one, for example `/proc/<pid>/ns/mnt`.
+    /// The file of a namespace, for example `/proc/<pid>/ns/mnt`.
     Path(CString),
     /// A descriptor of such a file, or a pidfd.
     File(OwnedFd),
 }
 
 impl Namespace {
-    /// Takes a descriptor by its number, which stays its owner's: this has a duplicate.
+    /// Returns the namespace of a descriptor, given by its number. It is duplicated, and stays its owner's.
     ///
     /// # Errors
     /// EBADF, EMFILE.
@@ -34,7 +34,7 @@ impl Namespace {
         duplicate(fd).map(Self::File)
     }
 
-    /// `None` for that of the VM.
+    /// Opens the namespace. Returns `None` for the VM's.
     fn open(self) -> Result<Option<OwnedFd>, Errno> {
         match self {
             Self::Host => Ok(None),
@@ -51,8 +51,8 @@ impl Namespace {
         }
     }
 
-    /// Opens the file of a namespace of this kind, which a pidfd is not.
-    pub(super) fn file(self, kind: c_int, place: Place) -> Result<OwnedFd, Error> {
+    /// Opens the file of a namespace of this kind. For a pidfd, asks the kernel for the namespace file of its process.
+    pub(super) fn file(self, kind: c_int, arg: NamespaceArg) -> Result<OwnedFd, Error> {
         let own = || match kind {
             libc::CLONE_NEWPID => namespace::open(c"/proc/thread-self/ns/pid"),
             _ => namespace::open(c"/proc/thread-self/ns/user"),
@@ -65,62 +65,62 @@ impl Namespace {
                 None => pidfd_namespace(file.as_fd(), kind),
             },
         });
-        opened.at(Stage::Open(place))
+        opened.at(Stage::Open(arg))
     }
 }
 
-/// The mount namespaces of a call that is about a source and a target.
-pub(super) struct Route {
+/// The mount namespaces of the source and the target of a call.
+pub(super) struct MountNamespaces {
     from: Option<OwnedFd>,
     to: Option<OwnedFd>,
 }
 
-impl Route {
-    /// The way through a single namespace, that of the target.
-    pub(super) fn to(target: Namespace) -> Result<Self, Error> {
-        let to = target.open().at(Stage::Open(Place::In))?;
+impl MountNamespaces {
+    /// Opens the namespace of a target.
+    pub(super) fn of_target(target: Namespace) -> Result<Self, Error> {
+        let to = target.open().at(Stage::Open(NamespaceArg::In))?;
         Ok(Self { from: None, to })
     }
 
-    /// The way to the namespace of the source, and from there to that of the target.
-    pub(super) fn between(source: Namespace, target: Namespace) -> Result<Self, Error> {
-        // Once, if it is one: a pid can be another's by the second time.
+    /// Opens the namespace of a source and the namespace of a target.
+    pub(super) fn of_both(source: Namespace, target: Namespace) -> Result<Self, Error> {
+        // If both are the same, it is opened only once, because a pid may be reused before a second look-up.
         let stays = source.is_same(&target);
-        let from = source.open().at(Stage::Open(Place::From))?;
+        let from = source.open().at(Stage::Open(NamespaceArg::From))?;
         let to = match target {
             _ if stays => None,
             Namespace::Host => Some(namespace::open(c"/proc/thread-self/ns/mnt")),
             other => other.open().transpose(),
         };
-        let to = to.transpose().at(Stage::Open(Place::In))?;
+        let to = to.transpose().at(Stage::Open(NamespaceArg::In))?;
         Ok(Self { from, to })
     }
 
-    /// Goes where the source is, and returns the root there. The thread has to have a root of its own.
+    /// Enters the namespace of the source and returns its root. The thread must have a root of its own.
     pub(super) fn enter_source(&mut self, thread: &Throwaway<'_>) -> Result<Root, Error> {
-        enter(thread, self.from.take(), Place::From)
+        enter(thread, self.from.take(), NamespaceArg::From)
     }
 
-    /// Goes where the target is, and returns the root there.
+    /// Enters the namespace of the target and returns its root.
     pub(super) fn enter_target(&mut self, thread: &Throwaway<'_>) -> Result<Root, Error> {
-        enter(thread, self.to.take(), Place::In)
+        enter(thread, self.to.take(), NamespaceArg::In)
     }
 }
 
-fn enter(thread: &Throwaway<'_>, file: Option<OwnedFd>, place: Place) -> Result<Root, Error> {
+fn enter(thread: &Throwaway<'_>, file: Option<OwnedFd>, arg: NamespaceArg) -> Result<Root, Error> {
     let Some(file) = file else {
         return Ok(Root::Directory);
     };
     thread
         .enter(file.as_fd(), CloneFlags::CLONE_NEWNS)
-        .at(Stage::Enter(place))?;
+        .at(Stage::Enter(arg))?;
     Ok(Root::WorkingDirectory)
 }
 
-/// The folder in which each descriptor of this process is a name: for the system calls that take no descriptor.
+/// The folder in which each descriptor of this process has a name, for the system calls that take no descriptor.
 ///
-/// Opened before the thread enters a container, whose `/proc` may be anything. Not the folder of the thread, although it
-/// has the same names: the kernel would make its entries in `/proc` for this one call.
+/// It is opened before the thread enters a container, whose `/proc` may be anything. It is the folder of the process, not the one of
+/// the thread, although both have the same names: for the thread the kernel would have to make its entries in `/proc` first.
 pub(super) struct Descriptors(OwnedFd);
 
 impl Descriptors {
@@ -130,7 +130,7 @@ impl Descriptors {
         check(openat(AT_FDCWD, path, flags, Mode::empty())).map(Self)
     }
 
-    /// Makes the names those of the working directory.
+    /// Makes the folder the working directory of the thread.
     pub(super) fn enter(&self, thread: &Throwaway<'_>) -> Result<(), Errno> {
         thread.change_directory_to(self.0.as_fd())
     }

@@ -1,4 +1,4 @@
-//! Paths are resolved once, to descriptors, beneath the root of the mount namespace.
+//! Resolves a path once, to a descriptor, beneath the root of the mount namespace.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,19 +9,19 @@ use nix::sys::stat::Mode;
 use crate::c_string::c_string;
 use crate::error::{Errno, check};
 
-/// The kernel gives up a look-up (EAGAIN) if directories are renamed meanwhile. It is tried again so often.
+/// How often a look-up is repeated. The kernel gives up (EAGAIN) if directories are renamed meanwhile.
 pub(super) const ROUNDS: usize = 64;
 
 /// An absolute path, and whether symbolic links in it are followed.
 #[derive(Clone, Debug)]
 pub struct Path {
-    /// The path. What comes before the first slash is ignored.
+    /// The path. Text before the first slash is ignored.
     pub path: CString,
     /// Whether to follow links, as long as they stay beneath the root.
     pub follow: bool,
 }
 
-/// The root of the mount namespace in which the thread is.
+/// The root of the mount namespace that the thread is in.
 #[derive(Clone, Copy)]
 pub(super) enum Root {
     /// The root directory of the thread, opened for each look-up.
@@ -31,10 +31,10 @@ pub(super) enum Root {
 }
 
 impl Root {
-    /// Opens what is at a path, as `O_PATH`: the topmost mount there.
+    /// Opens a path as `O_PATH`, on the topmost mount there.
     ///
     /// # Errors
-    /// ELOOP for a symbolic link, EXDEV for a path that leaves the root, those of `open(2)`.
+    /// ELOOP: a part of the path is a symbolic link. EXDEV: the path leaves the root. The errno of `open(2)`.
     pub(super) fn find(self, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
         check_length(path)?;
         let bytes = path.to_bytes();
@@ -55,7 +55,7 @@ impl Root {
     }
 }
 
-/// Opens what is at a path, as `O_PATH`, beneath a directory.
+/// Opens a path as `O_PATH`, beneath a directory.
 pub(super) fn find(directory: BorrowedFd<'_>, path: &CStr, follow: bool) -> Result<OwnedFd, Errno> {
     let resolve = match follow {
         true => ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS,
@@ -73,10 +73,10 @@ pub(super) fn find(directory: BorrowedFd<'_>, path: &CStr, follow: bool) -> Resu
     Err(Errno::from_raw(libc::EAGAIN))
 }
 
-/// Takes a path apart: its parent, and its last name.
+/// Splits a path into its parent and its last name.
 ///
 /// # Errors
-/// EINVAL if there is no last name: the root, or one that ends in `.` or `..`. ENAMETOOLONG.
+/// EINVAL if there is no last name: the path is the root, or ends in `.` or `..`. ENAMETOOLONG.
 pub(super) fn split(path: &CStr) -> Result<(CString, CString), Errno> {
     check_length(path)?;
     let bytes = path.to_bytes();
@@ -91,7 +91,7 @@ pub(super) fn split(path: &CStr) -> Result<(CString, CString), Errno> {
     }
 }
 
-/// Refuses a path that the kernel refuses as a whole: it may be cut, and a part of it is another path.
+/// Refuses a path that the kernel refuses as a whole. It may have been cut, so its parts must not be used.
 fn check_length(path: &CStr) -> Result<(), Errno> {
     match path.to_bytes_with_nul().len() > libc::PATH_MAX as usize {
         true => Err(Errno::from_raw(libc::ENAMETOOLONG)),

@@ -1,4 +1,4 @@
-//! The target of a mount: resolved, or made and removed again if nothing came of the mount.
+//! The target of a mount: resolved, or made and removed again if the mount fails.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,14 +13,14 @@ use super::resolve::{Path, ROUNDS, Root, find, split};
 use crate::error::{Errno, check};
 use crate::throwaway::Throwaway;
 
-/// Where a mount goes.
+/// The target of a mount, as the caller gives it.
 #[derive(Debug)]
 pub struct Target {
-    /// The mount namespace it is in.
+    /// The mount namespace of the target.
     pub namespace: Namespace,
-    /// Where it is there.
+    /// The path in that namespace.
     pub at: Path,
-    /// What to make if there is nothing.
+    /// The kind of file to make if the target does not exist.
     pub create: Option<Kind>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Finds what is at a path, or else makes it.
+    /// Resolves the target, or makes it if it does not exist.
     pub(super) fn find_or_create(
         thread: &Throwaway<'_>,
         root: Root,
@@ -59,7 +59,7 @@ impl Found {
         }
     }
 
-    /// Leaves what was made where it is.
+    /// Keeps a file that was made.
     pub(super) fn keep(mut self) {
         if let Some(made) = &mut self.made {
             made.kept = true;
@@ -78,7 +78,7 @@ fn make(thread: &Throwaway<'_>, root: Root, at: &Path, kind: Kind) -> Result<Fou
             Err(errno) if errno.raw() == libc::EEXIST => None,
             Err(errno) => return Err(errno),
         };
-        // Somebody may have made it since, or swapped it: whatever it is, it is in this directory and no link.
+        // Another process may have made or replaced it since. In any case it is in this directory, and not a link.
         match find(parent.as_fd(), &name, false) {
             Ok(file) => return Ok(Found { file, made }),
             Err(errno) if errno.raw() == libc::ENOENT => result = Err(errno),
@@ -88,7 +88,7 @@ fn make(thread: &Throwaway<'_>, root: Root, at: &Path, kind: Kind) -> Result<Fou
     result
 }
 
-/// A file that was made, to be removed unless it is kept.
+/// A file that was made, and is removed again unless it is kept.
 struct Made {
     parent: OwnedFd,
     name: CString,
@@ -99,7 +99,7 @@ struct Made {
 
 impl Made {
     fn make(parent: &OwnedFd, name: &CStr, kind: Kind) -> Result<Self, Errno> {
-        // Before there is something to remove.
+        // Duplicated before there is a file to remove, because this can fail.
         let own = parent.try_clone().map_err(|error| Errno::from(&error))?;
         check(match kind {
             Kind::Directory => mkdirat(parent, name, Mode::from_bits_truncate(0o755)),
@@ -117,15 +117,15 @@ impl Made {
         })
     }
 
-    /// Whether the name still leads to what was made, so far as that is known.
+    /// Reports whether the name still leads to the file that was made, as far as that is known.
     fn is_there(&self) -> bool {
         self.identity.is_none() || stat(&self.parent, &self.name).ok() == self.identity
     }
 }
 
 impl Drop for Made {
-    /// The kernel removes by name only. So between the look and the removal a container could put another file there; it
-    /// can only lose one of its own so, in a directory that it can write to.
+    /// Removes the file by its name, because the kernel has no other way. Between the check and the removal a container could put
+    /// another file there. It would only lose a file of its own, in a directory that it can write to.
     fn drop(&mut self) {
         if !self.kept && self.is_there() {
             let flags = match self.kind {

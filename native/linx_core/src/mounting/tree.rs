@@ -1,9 +1,9 @@
-//! What is changed of mounts: attributes, propagation, the id map.
+//! Changes mounts: attributes, propagation, the id map.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::error::{At, Error, Place, Stage};
+use super::error::{At, Error, NamespaceArg, Stage};
 use super::namespace::Namespace;
 use crate::error::Errno;
 use crate::syscall::{MountAttributes, mount_setattr};
@@ -11,7 +11,7 @@ use crate::throwaway::Throwaway;
 
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 
-/// What to change. Zeros change nothing.
+/// Changes of a mount. Zeros change nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Changes {
     /// `MOUNT_ATTR_` flags to set.
@@ -23,7 +23,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Changes one mount, or all of a tree: all that was asked for, or nothing.
+    /// Changes one mount, or all mounts of a tree. If it fails, nothing has changed.
     pub(super) fn apply(self, mount: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
         let attributes = MountAttributes {
             set: self.set,
@@ -38,12 +38,12 @@ impl Changes {
     }
 }
 
-/// Which ids of a file system are shown as which.
+/// A map of the ids of a file system to the ids that are shown.
 #[derive(Debug)]
 pub enum IdMap {
-    /// As a user namespace has them: its inner ids are those of the file system, the outer ones are shown.
+    /// The map of a user namespace: its inner ids are those of the file system, its outer ids are shown.
     Of(Namespace),
-    /// Lines of an id of the file system, the one it is shown as, and how many follow: those of `/proc/<pid>/uid_map`.
+    /// Lines as in `/proc/<pid>/uid_map`: the first id of the file system, the first id that is shown, and the count.
     Lines {
         /// For users.
         uids: CString,
@@ -53,10 +53,10 @@ pub enum IdMap {
 }
 
 impl IdMap {
-    /// Opens the user namespace, or makes it. For a thread that is where the VM is.
+    /// Opens or makes the user namespace. The thread must still be in the VM's namespaces.
     pub(super) fn open(self, thread: &Throwaway<'_>) -> Result<OwnedFd, Error> {
         match self {
-            Self::Of(namespace) => namespace.file(libc::CLONE_NEWUSER, Place::IdMap),
+            Self::Of(namespace) => namespace.file(libc::CLONE_NEWUSER, NamespaceArg::IdMap),
             Self::Lines { uids, gids } => thread
                 .make_user_namespace(uids.to_bytes(), gids.to_bytes())
                 .at(Stage::UserNamespace),
@@ -64,7 +64,7 @@ impl IdMap {
     }
 }
 
-/// Maps the ids of a detached mount, or of all of a tree.
+/// Maps the ids of a detached mount, or of all mounts of a tree.
 pub(super) fn map_ids(
     mount: BorrowedFd<'_>,
     recursive: bool,

@@ -1,4 +1,4 @@
-//! What takes mounts away: `umount2(2)` and `pivot_root(2)`, neither of which takes descriptors.
+//! `umount2(2)` and `pivot_root(2)`, neither of which takes descriptors.
 
 use std::ffi::{CStr, CString, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -14,13 +14,13 @@ use crate::c_string::c_string;
 use crate::error::{Errno, check};
 use crate::throwaway::{self, Throwaway};
 
-/// Unmounts what is at a path.
+/// Unmounts the topmost mount at a path.
 ///
-/// * `namespace`, `target`: where it is.
+/// * `namespace`, `target`: the mount namespace and the mount point.
 /// * `flags`: `MNT_DETACH`, `MNT_FORCE`.
 ///
 /// # Errors
-/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::Target`]; [`Stage::Umount`], with EINVAL if nothing is
+/// [`Stage::Thread`]. The call itself: the stages of the namespace; [`Stage::Target`]; [`Stage::Umount`], with EINVAL if nothing is
 /// mounted at that very path.
 pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
@@ -49,13 +49,13 @@ pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, 
     .at(Stage::Thread)
 }
 
-/// Makes what is mounted at `new_root` the root of a mount namespace, and puts the old root at `put_old`.
+/// Makes the mount at `new_root` the root of a mount namespace, and moves the old root to `put_old`.
 ///
 /// * `new_root`: a mount point.
-/// * `put_old`: at or below `new_root`, as seen before the change.
+/// * `put_old`: a path at or below `new_root`, as it is before the change.
 ///
 /// # Errors
-/// [`Stage::Thread`]. The call itself: those of the namespace; [`Stage::NewRoot`]; [`Stage::PutOld`], [`Stage::Create`];
+/// [`Stage::Thread`]. The call itself: the stages of the namespace; [`Stage::NewRoot`]; [`Stage::PutOld`], [`Stage::Create`];
 /// [`Stage::PivotRoot`].
 pub fn pivot_root(new_root: Path, put_old: Target) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
@@ -77,7 +77,7 @@ pub fn pivot_root(new_root: Path, put_old: Target) -> Result<Call, Error> {
     .at(Stage::Thread)
 }
 
-/// Detaches the mount that a descriptor is of.
+/// Detaches the mount of a descriptor.
 pub(super) fn detach(
     thread: &Throwaway<'_>,
     descriptors: &Descriptors,
@@ -87,9 +87,9 @@ pub(super) fn detach(
     unmount(&number(mount)?, libc::MNT_DETACH)
 }
 
-/// Detaches what was mounted last on the working directory.
+/// Detaches the topmost mount on the working directory.
 pub(super) fn detach_working_directory() {
-    // Whatever it answers, the caller is gone.
+    // The result does not matter, because the caller is gone.
     let _ = unmount(c".", libc::MNT_DETACH);
 }
 
@@ -97,7 +97,7 @@ fn unmount(name: &CStr, flags: c_int) -> Result<(), Errno> {
     check(umount2(name, MntFlags::from_bits_retain(flags)))
 }
 
-/// The name of a descriptor in the folder of them.
+/// Returns the name of a descriptor in the folder of descriptors.
 fn name_of(file: BorrowedFd<'_>) -> Result<CString, Error> {
     number(file).at(Stage::Target)
 }

@@ -1,6 +1,6 @@
-//! The system calls that neither `nix` nor a safe function of the standard library wraps.
+//! System calls that neither `nix` nor a safe function of the standard library wraps.
 
-// Each function is one system call with the arguments its manual page says.
+// Each function is one system call with the arguments that its manual page describes.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_long, c_uint};
@@ -16,7 +16,7 @@ mod mounts;
 
 pub(crate) use mounts::{MountAttributes, mount_setattr, open_tree_of, pidfd_namespace};
 
-/// Numbers of `linux/mount.h` that `libc` does not have for Linux; the same on every architecture.
+/// Numbers of `linux/mount.h` that `libc` does not have. They are the same on every architecture.
 mod uapi {
     use std::ffi::c_uint;
 
@@ -32,7 +32,7 @@ mod uapi {
     pub(super) const FSMOUNT_CLOEXEC: c_uint = 1;
 }
 
-/// The one way from what a system call returns to a `Result`.
+/// Converts the return value of a system call. Every call of this module goes through here.
 fn check(returned: c_long) -> Result<c_int, Errno> {
     match c_int::try_from(returned) {
         Ok(-1) | Err(_) => Err(Errno::last()),
@@ -40,15 +40,15 @@ fn check(returned: c_long) -> Result<c_int, Errno> {
     }
 }
 
-/// Makes a new descriptor of what a system call that opens returned.
+/// Takes ownership of the descriptor that a system call returned.
 fn owned(returned: c_long) -> Result<OwnedFd, Errno> {
     let fd = check(returned)?;
-    // SAFETY: the system call succeeded, so this is a new descriptor that nobody else has.
+    // SAFETY: the system call succeeded, so this is a new descriptor without another owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)`, with further flags. The protocol is any number: `nix` takes
-/// only those it knows.
+/// Opens a netlink socket: `socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)` with further flags. Not by `nix`, which takes only
+/// the protocols that it knows.
 pub(crate) fn netlink_socket(protocol: c_int, flags: SockFlag) -> Result<OwnedFd, Errno> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | flags.bits();
     // SAFETY: three integers.
@@ -56,28 +56,28 @@ pub(crate) fn netlink_socket(protocol: c_int, flags: SockFlag) -> Result<OwnedFd
     owned(fd.into())
 }
 
-/// A duplicate of a descriptor given by its number, open or not: `fcntl(F_DUPFD_CLOEXEC)`.
+/// Duplicates a descriptor, given by its number, open or not: `fcntl(F_DUPFD_CLOEXEC)`.
 pub(crate) fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: integers.
     owned(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) }.into())
 }
 
-/// The network namespace of a socket: `ioctl(SIOCGSKNS)`. The descriptor is close-on-exec.
+/// Opens the network namespace of a socket: `ioctl(SIOCGSKNS)`. The descriptor is close-on-exec.
 pub(crate) fn socket_netns(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    /// Of `linux/sockios.h`.
+    /// From `linux/sockios.h`.
     const SIOCGSKNS: libc::Ioctl = 0x894c;
     // SAFETY: an open descriptor of a socket, for which this request has no further argument.
     owned(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) }.into())
 }
 
-/// `close(2)` of a number that need not be an open descriptor, hence has no owner.
+/// Closes a descriptor by a number that need not be open, and so has no owner: `close(2)`.
 pub(crate) fn close(fd: RawFd) {
-    // SAFETY: an integer. That the number is the caller's to close is in the contract of `netlink::close`.
+    // SAFETY: an integer. The contract of `netlink::close` makes the caller responsible for the number.
     let _ = unsafe { libc::close(fd) };
 }
 
-/// `open_tree(AT_FDCWD, path, OPEN_TREE_CLONE …)`, since Linux 5.2: a detached copy of the mount at `path`, and with
-/// `recursive` of those below it.
+/// Returns a detached copy of the mount at `path`, and with `recursive` of the mounts below it: `open_tree(AT_FDCWD, path,
+/// OPEN_TREE_CLONE …)`, since Linux 5.2.
 pub(crate) fn open_tree_clone(path: &CStr, recursive: bool) -> Result<OwnedFd, Errno> {
     let recursive = if recursive {
         libc::AT_RECURSIVE as c_uint
@@ -89,7 +89,7 @@ pub(crate) fn open_tree_clone(path: &CStr, recursive: bool) -> Result<OwnedFd, E
     owned(unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) })
 }
 
-/// `move_mount(2)` of a detached mount onto what `target` is, since Linux 5.2; both by descriptor.
+/// Attaches a detached mount to the file of the descriptor `target`: `move_mount(2)`, since Linux 5.2.
 pub(crate) fn move_mount(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
     let flags = uapi::MOVE_MOUNT_F_EMPTY_PATH | uapi::MOVE_MOUNT_T_EMPTY_PATH;
     // SAFETY: two open descriptors, and two empty C strings that live as long as the program.
@@ -106,16 +106,16 @@ pub(crate) fn move_mount(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Resul
     check(returned).map(drop)
 }
 
-/// A file system to be configured and made: `fsopen(2)`, since Linux 5.2.
+/// A file system that is configured and then made: `fsopen(2)`, since Linux 5.2.
 pub(crate) struct FsContext(OwnedFd);
 
 /// A parameter of a file system, as `fsconfig(2)` takes it.
 pub(crate) enum Parameter<'a> {
-    /// One that is there or not, as `ro`.
+    /// A parameter without a value, for example `ro`.
     Flag(&'a CStr),
-    /// One with a text.
+    /// A parameter with a text.
     Text(&'a CStr, &'a CStr),
-    /// One with a descriptor.
+    /// A parameter with a descriptor.
     Fd(&'a CStr, BorrowedFd<'a>),
 }
 
@@ -138,7 +138,7 @@ impl FsContext {
         }
     }
 
-    /// Makes the file system and gives a detached mount of it with these `MOUNT_ATTR_` flags.
+    /// Makes the file system and returns a detached mount of it with these `MOUNT_ATTR_` flags.
     pub(crate) fn mount(self, attributes: c_uint) -> Result<OwnedFd, Errno> {
         self.create()?;
         self.fsmount(attributes)
@@ -149,18 +149,18 @@ impl FsContext {
         self.config(uapi::FSCONFIG_CMD_CREATE, None, None, 0)
     }
 
-    /// A detached mount of the file system that was made, with these `MOUNT_ATTR_` flags: `fsmount(2)`.
+    /// Returns a detached mount of the file system that was made, with these `MOUNT_ATTR_` flags: `fsmount(2)`.
     pub(crate) fn fsmount(&self, attributes: c_uint) -> Result<OwnedFd, Errno> {
         let (context, flags) = (self.0.as_raw_fd(), uapi::FSMOUNT_CLOEXEC);
         // SAFETY: an open descriptor and two integers.
         owned(unsafe { libc::syscall(libc::SYS_fsmount, context, flags, attributes) })
     }
 
-    /// Takes what the kernel has to say about the last failure, oldest first, each as `e tmpfs: Unknown parameter 'x'`.
+    /// Reads the kernel's messages about the last failure, oldest first, for example `e tmpfs: Unknown parameter 'x'`.
     pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
         let mut messages = Vec::new();
         let mut buffer = [0; 1024];
-        // One a read. ENODATA: no more.
+        // Each read returns one message. ENODATA: there are no more.
         while let Ok(length) = nix::unistd::read(&self.0, &mut buffer) {
             let message = buffer.get(..length).unwrap_or_default();
             messages.push(message.trim_ascii_end().to_vec());
@@ -178,25 +178,25 @@ impl FsContext {
         let key = key.map_or(ptr::null(), CStr::as_ptr);
         let text = text.map_or(ptr::null(), CStr::as_ptr);
         let context = self.0.as_raw_fd();
-        // SAFETY: `key` and `text` are NULL or C strings that live through the call; which of them a command reads is
-        // settled by the callers above.
+        // SAFETY: `key` and `text` are NULL or C strings that live through the call. The callers above pass those that the command
+        // reads.
         check(unsafe { libc::syscall(libc::SYS_fsconfig, context, command, key, text, number) })
             .map(drop)
     }
 }
 
-/// The kind of namespace that a file is of, as `CLONE_NEWNET`: `ioctl(NS_GET_NSTYPE)`, since Linux 4.11. `None` for any
-/// other file.
+/// Returns the kind of namespace of a file, for example `CLONE_NEWNET`: `ioctl(NS_GET_NSTYPE)`, since Linux 4.11. `None` for any other
+/// file.
 pub(crate) fn namespace_type(file: BorrowedFd<'_>) -> Option<c_int> {
-    /// Of `linux/nsfs.h`.
+    /// From `linux/nsfs.h`.
     const NS_GET_NSTYPE: libc::Ioctl = libc::_IO(0xb7, 0x3);
     // SAFETY: an open descriptor, and a request without an argument, whose number no other file takes.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
     (kind > 0).then_some(kind)
 }
 
-/// Whether a descriptor is of a directory, so far as the kernel knows without asking the file system: `statx(2)`. That may
-/// be a container's, which answers when it likes.
+/// Reports whether a descriptor is of a directory, as far as the kernel knows without asking the file system: `statx(2)`. The file
+/// system may be a container's, and may never answer.
 pub(crate) fn is_directory(file: BorrowedFd<'_>) -> bool {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
@@ -210,7 +210,7 @@ pub(crate) fn is_directory(file: BorrowedFd<'_>) -> bool {
             stat.as_mut_ptr(),
         )
     };
-    // SAFETY: integers, of which all zeros is a value, and which the kernel may have set.
+    // SAFETY: integers, for which zeros are valid, and which the kernel may have set.
     let stat = unsafe { stat.assume_init() };
     returned == 0 && u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR
 }

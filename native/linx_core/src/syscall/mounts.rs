@@ -1,4 +1,4 @@
-//! Mounts by descriptor, and the namespaces of a process by descriptor.
+//! System calls for mounts by descriptor, and for the namespaces of a process by pidfd.
 
 use std::ffi::{c_int, c_uint};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use super::{check, owned, uapi};
 use crate::error::Errno;
 
-/// What [`mount_setattr`] changes: `struct mount_attr` of `linux/mount.h`. Zeros change nothing.
+/// The changes of [`mount_setattr`]: `struct mount_attr` of `linux/mount.h`. Zeros change nothing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct MountAttributes {
@@ -20,16 +20,16 @@ pub(crate) struct MountAttributes {
     pub(crate) user_namespace: u64,
 }
 
-/// `open_tree(file, "", OPEN_TREE_CLONE | AT_EMPTY_PATH …)`, since Linux 5.2: a detached copy of what `file` is, and with
-/// `recursive` of the mounts below it.
+/// Returns a detached copy of the mount of the descriptor `file`, and with `recursive` of the mounts below it: `open_tree(file, "",
+/// OPEN_TREE_CLONE | AT_EMPTY_PATH …)`, since Linux 5.2.
 pub(crate) fn open_tree_of(file: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
     let flags = uapi::OPEN_TREE_CLONE | uapi::OPEN_TREE_CLOEXEC | empty_path(recursive);
     // SAFETY: an open descriptor, and an empty C string that lives as long as the program.
     owned(unsafe { libc::syscall(libc::SYS_open_tree, file.as_raw_fd(), c"".as_ptr(), flags) })
 }
 
-/// `mount_setattr(2)` on the mount whose root `mount` is, since Linux 5.12; with `recursive` on those below it too. All of
-/// them change, or none.
+/// Changes the mount whose root `mount` is, and with `recursive` the mounts below it: `mount_setattr(2)`, since Linux 5.12. Either all
+/// of them change, or none.
 pub(crate) fn mount_setattr(
     mount: BorrowedFd<'_>,
     recursive: bool,
@@ -50,12 +50,12 @@ pub(crate) fn mount_setattr(
     check(returned).map(drop)
 }
 
-/// The PID or user namespace (`kind`: `CLONE_NEWPID`, `CLONE_NEWUSER`) of the process that a pidfd is of, since Linux 6.11.
+/// Opens the PID or user namespace (`kind`: `CLONE_NEWPID`, `CLONE_NEWUSER`) of the process of a pidfd, since Linux 6.11.
 ///
 /// # Errors
-/// ENOTTY if it is no pidfd, or the kernel is older. ESRCH if the process is gone. EINVAL for another kind.
+/// ENOTTY: not a pidfd, or the kernel is older. ESRCH: the process has ended. EINVAL: another kind.
 pub(crate) fn pidfd_namespace(pidfd: BorrowedFd<'_>, kind: c_int) -> Result<OwnedFd, Errno> {
-    /// Of `linux/pidfd.h`.
+    /// From `linux/pidfd.h`.
     const PIDFS_IOCTL_MAGIC: u32 = 0xff;
     let request: libc::Ioctl = match kind {
         libc::CLONE_NEWPID => libc::_IO(PIDFS_IOCTL_MAGIC, 5),

@@ -1,4 +1,4 @@
-//! A thread whose caller waits for it, so that it may borrow.
+//! A thread whose caller waits for it, so its closure may borrow.
 
 #[cfg(target_env = "gnu")]
 use std::ffi::c_int;
@@ -11,7 +11,7 @@ use crate::error::Errno;
 
 /// Runs `f` on a thread that ends with it, and returns its result.
 ///
-/// `f` makes system calls and nothing else. A panic in it goes on in the caller.
+/// `f` makes system calls and nothing else. A panic in it continues in the caller.
 ///
 /// # Errors
 /// The errno of `clone(2)`: EAGAIN if a limit of threads is reached, ENOMEM.
@@ -20,19 +20,19 @@ pub(crate) fn run<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result
     on_own_stack(f)
 }
 
-/// As above. The `clone(3)` of other C libraries need not make threads: that of musl refuses `CLONE_THREAD` since 1.2.5.
+/// As above. With another C library than glibc, `clone(3)` may not make threads: musl refuses `CLONE_THREAD` since 1.2.5.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn run<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result<T, Errno> {
     scoped(f)
 }
 
-/// A thread of this process. No `CLONE_FS`: it has a root, a working directory and a umask of its own from birth, so
-/// that none of the VM's can be moved from it. `CLONE_FILES`: the descriptor it opens is the caller's.
+/// A thread of this process. Without `CLONE_FS` it has a root, a working directory and a umask of its own, so it cannot move those of
+/// the VM. With `CLONE_FILES` a descriptor that it opens belongs to the caller.
 #[cfg(target_env = "gnu")]
 const THREAD: c_int =
     libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_FILES | libc::CLONE_SYSVSEM;
 
-/// The cheapest thread there is, see [`task`].
+/// Runs `f` on the cheapest kind of thread, see [`task`].
 #[cfg(target_env = "gnu")]
 pub(super) fn on_own_stack<T>(f: impl FnOnce(&Throwaway<'_>) -> T) -> Result<T, Errno> {
     let mask = task::block_signals()?;
@@ -42,13 +42,13 @@ pub(super) fn on_own_stack<T>(f: impl FnOnce(&Throwaway<'_>) -> T) -> Result<T, 
     match ended?.returned {
         Some(Ok(value)) => Ok(value),
         Some(Err(panic)) => resume_unwind(panic),
-        // Whatever ends one thread of a process without its doing ends the whole process, and this caller with it. A
-        // seccomp filter may end the one thread (`SECCOMP_RET_KILL_THREAD`).
+        // The thread was ended from outside. Only a seccomp filter can do that (`SECCOMP_RET_KILL_THREAD`): everything else that ends a
+        // thread from outside ends the whole process, with this caller.
         None => Err(Errno::from_raw(libc::EINTR)),
     }
 }
 
-/// A thread of the standard library, which works with any C library.
+/// Runs `f` on a thread of the standard library, which works with any C library.
 #[cfg(any(test, not(target_env = "gnu")))]
 pub(super) fn scoped<T: Send>(f: impl FnOnce(&Throwaway<'_>) -> T + Send) -> Result<T, Errno> {
     std::thread::scope(|scope| {

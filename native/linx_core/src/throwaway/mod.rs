@@ -1,15 +1,15 @@
-//! The throwaway thread: the only way of this crate to change namespace.
+//! The throwaway thread: the only way in this crate to change a namespace.
 //!
-//! `setns(2)` moves the calling thread. The caller of this crate is a scheduler thread of the BEAM, which must never be
-//! moved, so the work is done on a thread that exists for one call. It is never moved back: the kernel drops its
-//! namespaces, root and working directory with it, on every path.
+//! `setns(2)` moves the calling thread. The caller of this crate is a scheduler thread of the BEAM, which must never be moved. So the
+//! work is done on a thread that exists for one call. It is never moved back: the kernel drops its namespaces, root and working
+//! directory with the thread, on every path.
 //!
-//! There are two kinds of it, and both lend their closure the same token:
+//! There are two kinds of throwaway thread. Both lend their closure the same token:
 //!
-//! * [`run`] blocks its caller until the closure has returned, so the closure may borrow. It is for calls that touch the
-//!   VM's own files only, which answer.
-//! * [`spawn`] returns at once, and its caller waits as long as it likes. The closure owns what it needs. It is for calls
-//!   that look names up in a container, which may keep such a call waiting forever.
+//! * [`run`] blocks its caller until the closure has returned, so the closure may borrow. It is for calls that touch only the VM's own
+//!   files, which always answer.
+//! * [`spawn`] returns at once, and its caller waits as long as it likes. The closure owns all that it needs. It is for calls that look
+//!   names up in a container, which may make such a call wait forever.
 
 mod borrowing;
 mod child;
@@ -30,24 +30,23 @@ pub(crate) use borrowing::run;
 pub use owning::Pending;
 pub(crate) use owning::spawn;
 
-/// The closure of [`run`], and the child of such a closure, use no more stack than this (a test measures it).
+/// The stack of the closure of [`run`], and of a child of such a closure. A test measures what they use.
 ///
-/// It must fit several times into the smallest stack that a dirty scheduler can be given (`+sssdio 20`: 160 KiB), as it is
-/// taken from there.
+/// It is a part of the stack of a dirty scheduler, so it must leave room in the smallest one (`+sssdio 20`: 160 KiB).
 const THREAD_STACK: usize = 64 * 1024;
 
-/// Proof that the code that has it runs on a throwaway thread.
+/// Proof that code runs on a throwaway thread.
 ///
-/// Only [`run`] and [`spawn`] make one, and a closure cannot let it out. What moves a thread is a method of this type, so
-/// it cannot be called on any other.
+/// Only [`run`] and [`spawn`] make one, and it cannot leave their closure. Every function that moves a thread is a method of this type,
+/// so it cannot be called on any other thread.
 pub(crate) struct Throwaway<'a> {
-    /// Whether the caller still wants the result. `None` if it cannot go away.
+    /// Tells whether the caller still wants the result. `None` if the caller cannot give up.
     caller: Option<&'a owning::Caller>,
     not_send: PhantomData<*const ()>,
 }
 
 impl<'a> Throwaway<'a> {
-    /// For a thread that was just made, and nothing else.
+    /// Only for a thread that was just made.
     fn new(caller: Option<&'a owning::Caller>) -> Self {
         Self {
             caller,
@@ -57,7 +56,7 @@ impl<'a> Throwaway<'a> {
 
     /// Moves this thread into a namespace of the given kind: `setns(2)`.
     ///
-    /// From here on the thread is foreign to the VM: it ends with the closure and is used for nothing else.
+    /// Afterwards the thread must not be used for anything else of the VM. It ends with the closure.
     #[allow(clippy::disallowed_methods, reason = "it is this thread's own")]
     pub(crate) fn enter(&self, namespace: BorrowedFd<'_>, kind: CloneFlags) -> Result<(), Errno> {
         check(nix::sched::setns(namespace, kind))
@@ -65,7 +64,7 @@ impl<'a> Throwaway<'a> {
 
     /// Gives this thread a root and a working directory of its own: `unshare(CLONE_FS)`.
     ///
-    /// `setns(CLONE_NEWNS)` asks for it, and so does [`change_directory`](Self::change_directory).
+    /// `setns(CLONE_NEWNS)` and [`change_directory`](Self::change_directory) need it.
     #[allow(clippy::disallowed_methods, reason = "it is this thread's own")]
     pub(crate) fn unshare_fs(&self) -> Result<(), Errno> {
         check(nix::sched::unshare(CloneFlags::CLONE_FS))
@@ -83,10 +82,10 @@ impl<'a> Throwaway<'a> {
         check(nix::unistd::fchdir(directory))
     }
 
-    /// Calls `f` in a directory, after [`unshare_fs`](Self::unshare_fs), and leaves that again.
+    /// Calls `f` in a directory, after [`unshare_fs`](Self::unshare_fs), and then leaves the directory.
     ///
-    /// The caller can have the result before the kernel has taken the working directory from the thread that ends. Until
-    /// then it would keep its mount in use, and the next unmount would answer EBUSY.
+    /// The caller can have the result before the kernel has released the working directory of the ending thread. Until then that
+    /// directory would keep its mount in use, and the next unmount would fail with EBUSY.
     pub(crate) fn in_directory<T>(
         &self,
         directory: BorrowedFd<'_>,
@@ -94,16 +93,15 @@ impl<'a> Throwaway<'a> {
     ) -> Result<T, Errno> {
         self.change_directory_to(directory)?;
         let result = f();
-        // The root is the thread's already, so this keeps nothing else in use. It ends with the thread if it fails.
+        // The thread has this root anyway, so no other mount is kept in use. If this fails, the directory is released with the thread.
         let _ = self.change_directory(c"/");
         Ok(result)
     }
 
-    /// Agrees with the caller that it gets the result, if it is not gone: [`Pending::give_up`] does not give the call up
-    /// from here on.
+    /// Decides that the caller gets the result, unless it has given up. Afterwards [`Pending::give_up`] returns the result.
     ///
     /// # Errors
-    /// ECANCELED: the caller is gone, so what this thread did has to be undone.
+    /// ECANCELED: the caller has given up, so this thread has to undo what it did.
     pub(crate) fn hand_over(&self) -> Result<(), Errno> {
         match self.caller {
             Some(caller) if !caller.serve() => Err(Errno::from_raw(libc::ECANCELED)),
@@ -111,7 +109,7 @@ impl<'a> Throwaway<'a> {
         }
     }
 
-    /// Returns an error if the caller is gone: a call that nobody waits for changes nothing any more.
+    /// Returns an error if the caller has given up, because the call must then change nothing more.
     ///
     /// # Errors
     /// ECANCELED.

@@ -1,4 +1,4 @@
-//! A thread that its caller need not wait for, as it owns what it needs.
+//! A thread that owns all that it needs, so its caller need not wait for it.
 
 use std::any::Any;
 use std::fmt;
@@ -15,22 +15,22 @@ use crate::error::Errno;
 
 /// A call that runs on a thread of its own.
 ///
-/// If it is dropped before [`wait`](Self::wait) has returned the result, the call is given up: it does not begin to mount
-/// any more, and its thread ends, and closes what it has, as soon as the kernel lets it.
+/// If it is dropped before [`wait`](Self::wait) has returned the result, the call is given up: it begins no mount, and its thread closes
+/// its descriptors and ends as soon as the kernel allows it.
 #[must_use]
 pub struct Pending<T> {
-    /// `None` once it was joined.
+    /// `None` after the thread was joined.
     thread: Option<Thread>,
     shared: Arc<Shared<T>>,
 }
 
-/// What a thread and its caller share.
+/// The state that a thread and its caller share.
 struct Shared<T> {
     caller: Caller,
     result: Mutex<Option<Result<T, Box<dyn Any + Send>>>>,
 }
 
-/// Who waits for a thread.
+/// The caller of a thread, as the thread sees it.
 #[derive(Default)]
 pub(super) struct Caller {
     /// [`WAITS`], then one of the others, for good.
@@ -38,9 +38,9 @@ pub(super) struct Caller {
 }
 
 const WAITS: u8 = 0;
-/// The caller was first: it never sees the result.
+/// The caller was first: it has given up, and never sees the result.
 const GONE: u8 = 1;
-/// The thread was first: the caller, if it is alive, gets the result.
+/// The thread was first: the caller gets the result, if it is alive.
 const SERVED: u8 = 2;
 
 impl Caller {
@@ -48,7 +48,7 @@ impl Caller {
         self.state.load(Ordering::Acquire) == GONE
     }
 
-    /// Returns whether `state` is the state from here on, be it since now or since before.
+    /// Sets the state unless it is settled already. Returns whether it is now `state`.
     fn settle(&self, state: u8) -> bool {
         let settled =
             self.state
@@ -90,8 +90,8 @@ pub(crate) fn spawn<T: Send + 'static>(
 }
 
 impl<T> Pending<T> {
-    /// Returns the result once the thread has ended, and `None` if it has not after `timeout`, or if the result was
-    /// returned before. A panic of the thread goes on in the caller.
+    /// Returns the result when the thread has ended. Returns `None` if it has not ended after `timeout`, or if the result was returned
+    /// before. A panic of the thread continues in the caller.
     pub fn wait(&mut self, timeout: Duration) -> Option<T> {
         self.thread = self.thread.take()?.join_for(timeout).err();
         match self.thread {
@@ -100,8 +100,7 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Waits for the result, as long as it takes. `None` if it was returned before. A panic of the thread goes on in the
-    /// caller.
+    /// Waits for the result without a timeout. Returns `None` if it was returned before. A panic of the thread continues in the caller.
     pub fn join(mut self) -> Option<T> {
         self.thread.take()?.join();
         self.result()
@@ -117,8 +116,7 @@ impl<T> Pending<T> {
         Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Gives the call up, unless its thread has handed its result over already (`Throwaway::hand_over`). Returns the result
-    /// then.
+    /// Gives the call up. If its thread has already handed the result over (`Throwaway::hand_over`), returns the result instead.
     pub fn give_up(self) -> Option<T> {
         if self.shared.caller.leave() {
             return None;
@@ -139,9 +137,9 @@ impl<T> fmt::Debug for Pending<T> {
     }
 }
 
-/// Keeps the handlers of the VM off this thread, which may be elsewhere for long. The two signals that the C library uses
-/// internally stay unblocked: its set*id functions wait for every thread to answer one.
+/// Blocks signals, so that the VM's handlers do not run on this thread, which may be in another namespace for long. The two signals
+/// that the C library uses internally stay unblocked, because its set*id functions wait until every thread has handled one.
 pub(super) fn block_signals() {
-    // It fails for wrong arguments alone. Not `pthread_sigmask`: nix misses its errors.
+    // This fails only for wrong arguments. Not `pthread_sigmask`, because nix does not report its errors.
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
 }

@@ -1,9 +1,9 @@
-//! POSIX threads that are joined for a limited time, which those of the standard library cannot be.
+//! POSIX threads that can be joined with a timeout. Threads of the standard library cannot.
 //!
-//! Made by hand as well: of a mount in another namespace, some 25 microseconds, the standard library's way to make a thread
-//! takes 1.5 more.
+//! They are also made without the standard library, which would take 1.5 microseconds more, of about 25 for a mount in another
+//! namespace.
 
-// The C library's functions for it.
+// The thread functions of the C library.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -16,17 +16,18 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::error::Errno;
 
-/// The smallest that glibc takes on any of our machines (aarch64). A refused size leaves the C library's default.
+/// The smallest stack that glibc accepts on every supported machine (aarch64 needs the most). If a size is refused, the default of the
+/// C library stays.
 const STACK: usize = 128 * 1024;
 
-/// Far from what a time can hold.
+/// The longest timeout of a join, so that adding it to a time cannot overflow.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// How often the caller lets other threads run before it goes to sleep. A call that does not wait for anything is over
-/// by then, and going to sleep and being woken would take longer than most calls do.
+/// How often the caller lets other threads run before it sleeps. A call that waits for nothing has ended by then. To sleep and be woken
+/// takes longer than most calls.
 const YIELDS: usize = 4;
 
-/// A thread that was not joined yet. It is detached if this is dropped.
+/// A thread that is not joined yet. It is detached when this is dropped.
 pub(super) struct Thread(libc::pthread_t);
 
 // SAFETY: any thread may join or detach another one.
@@ -41,7 +42,7 @@ impl Thread {
         let attributes = Attributes::new()?;
         let f = Box::into_raw(Box::new(f));
         let mut thread = MaybeUninit::uninit();
-        // SAFETY: attributes that were initialised, and the function for the type of `f`, which that frees.
+        // SAFETY: attributes that were initialised, and the start function for the type of `f`, which frees `f`.
         let refused = unsafe {
             libc::pthread_create(
                 thread.as_mut_ptr(),
@@ -51,10 +52,10 @@ impl Thread {
             )
         };
         if refused == 0 {
-            // SAFETY: set by `pthread_create`, as it succeeded.
+            // SAFETY: `pthread_create` succeeded, so it has set this.
             return Ok(Self(unsafe { thread.assume_init() }));
         }
-        // SAFETY: no thread was made, so it is still ours.
+        // SAFETY: no thread was made, so the box is still owned here.
         drop(unsafe { Box::from_raw(f) });
         Err(Errno::from_raw(refused))
     }
@@ -62,11 +63,11 @@ impl Thread {
     /// Waits until the thread has ended.
     pub(super) fn join(self) {
         let thread = ManuallyDrop::new(self);
-        // SAFETY: a thread that was neither joined nor detached, and is neither again, as nothing is dropped.
+        // SAFETY: a thread that was neither joined nor detached. It is not joined or detached again, because `thread` is not dropped.
         let _ = unsafe { libc::pthread_join(thread.0, ptr::null_mut()) };
     }
 
-    /// Waits until the thread has ended, and returns it if it has not after `timeout`, of an hour at most.
+    /// Waits until the thread has ended. Returns the thread if it has not ended after `timeout`, which is an hour at most.
     pub(super) fn join_for(self, timeout: Duration) -> Result<(), Self> {
         let thread = ManuallyDrop::new(self);
         for _ in 0..YIELDS {
@@ -76,14 +77,14 @@ impl Thread {
             }
             std::thread::yield_now();
         }
-        // It fails for a clock that does not exist alone; the time is over then.
+        // This fails only if the clock does not exist. The timeout then counts as over.
         let now = clock_gettime(CLOCK).map_or(Duration::ZERO, Duration::from);
         let deadline = now.saturating_add(timeout.min(LONGEST));
         let deadline = TimeSpec::from_duration(deadline);
         // SAFETY: a thread that was neither joined nor detached; a time that lives through the call.
         match unsafe { join_until(thread.0, deadline.as_ref()) } {
             0 => Ok(()),
-            // ETIMEDOUT is the only other one there is for a thread that can be joined.
+            // For a thread that can be joined, the only other result is ETIMEDOUT.
             _ => Err(ManuallyDrop::into_inner(thread)),
         }
     }
@@ -96,15 +97,15 @@ impl Drop for Thread {
     }
 }
 
-/// Where the thread starts.
+/// The start function of a thread.
 extern "C" fn start<F: FnOnce()>(f: *mut c_void) -> *mut c_void {
-    // SAFETY: what `spawn` made of a box for this thread.
+    // SAFETY: `spawn` made this pointer from a box for this thread.
     let f = unsafe { Box::from_raw(f.cast::<F>()) };
     f();
     ptr::null_mut()
 }
 
-/// How a thread is made.
+/// The attributes of a new thread.
 struct Attributes(libc::pthread_attr_t);
 
 impl Attributes {
@@ -130,11 +131,11 @@ impl Drop for Attributes {
     }
 }
 
-/// Nobody sets this clock back, which would make a turn of some milliseconds last for hours.
+/// A clock that cannot be set back. Otherwise a turn of some milliseconds could last for hours.
 #[cfg(target_env = "gnu")]
 const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 
-/// `pthread_clockjoin_np(3)`, since glibc 2.31.
+/// Joins a thread with a deadline: `pthread_clockjoin_np(3)`, since glibc 2.31.
 #[cfg(target_env = "gnu")]
 unsafe fn join_until(thread: libc::pthread_t, deadline: &libc::timespec) -> c_int {
     unsafe extern "C" {
@@ -145,17 +146,17 @@ unsafe fn join_until(thread: libc::pthread_t, deadline: &libc::timespec) -> c_in
             deadline: *const libc::timespec,
         ) -> c_int;
     }
-    // SAFETY: the caller's.
+    // SAFETY: as the caller of this function guarantees.
     unsafe { pthread_clockjoin_np(thread, ptr::null_mut(), CLOCK.as_raw(), deadline) }
 }
 
-/// The clock of `pthread_timedjoin_np(3)`. musl looks at it once, to see for how long to wait.
+/// The clock of `pthread_timedjoin_np(3)`. musl reads it once, to compute how long to wait.
 #[cfg(not(target_env = "gnu"))]
 const CLOCK: ClockId = ClockId::CLOCK_REALTIME;
 
-/// `pthread_timedjoin_np(3)`.
+/// Joins a thread with a deadline: `pthread_timedjoin_np(3)`.
 #[cfg(not(target_env = "gnu"))]
 unsafe fn join_until(thread: libc::pthread_t, deadline: &libc::timespec) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: as the caller of this function guarantees.
     unsafe { libc::pthread_timedjoin_np(thread, ptr::null_mut(), deadline) }
 }

@@ -1,16 +1,16 @@
-//! A task of the kernel on a piece of the caller's stack: `clone(2)` with `CLONE_VM`.
+//! A task of the kernel on a part of the caller's stack: `clone(2)` with `CLONE_VM`.
 //!
-//! The caller waits until the new task has ended, so
+//! The caller waits until the new task has ended. This has two consequences:
 //!
-//! * nothing has to be allocated, woken or freed, and the borrow of the closure ends before the caller goes on;
-//! * the task uses the thread-locals of the caller (`errno` among them) while the caller does not: to user space, the two
-//!   are one thread that makes a call on another stack, as with `vfork(2)`. What differs is what the kernel sees: its
-//!   thread id. The C library compares thread ids in few places (recursive and robust mutexes, `raise`, set*id), and none
-//!   is reached here: a closure makes system calls and nothing else.
+//! * Nothing has to be allocated, woken or freed, and the borrow of the closure ends before the caller continues.
+//! * The task uses the thread-locals of the caller (`errno` among them) while the caller does not. In user space the two are one thread
+//!   that makes a call on another stack, as with `vfork(2)`. Only the kernel sees a difference: the thread id. The C library compares
+//!   thread ids in few places (recursive and robust mutexes, `raise`, set*id). None of them is reached here, because a closure makes
+//!   system calls and nothing else.
 //!
-//! Every signal that can be is blocked around it, so no handler runs on the small stack or sees the other thread id.
+//! Every signal that can be blocked is blocked around it, so no handler runs on the small stack or sees the other thread id.
 
-// The one file that makes tasks by hand.
+// The only file that calls `clone(2)`.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -23,10 +23,10 @@ use nix::unistd::Pid;
 
 use crate::error::Errno;
 
-/// A task that is gone.
+/// A task that has ended.
 pub(super) struct Ended<T> {
     pub(super) id: libc::pid_t,
-    /// What its closure returned or panicked with. `None` if it was killed before.
+    /// The result of its closure, or the payload of its panic. `None` if the task was killed before.
     pub(super) returned: Option<Result<T, Box<dyn Any + Send>>>,
 }
 
@@ -38,12 +38,11 @@ struct Call<F, T> {
 #[repr(C, align(16))]
 struct Stack<const SIZE: usize>(MaybeUninit<[u8; SIZE]>);
 
-/// Calls `f` in a task of its own, on `SIZE` bytes of the caller's stack. The kernel suspends the caller until the task has
-/// given up the memory (`CLONE_VFORK`).
+/// Calls `f` in a task of its own, on `SIZE` bytes of the caller's stack. The kernel suspends the caller until the task has released the
+/// memory (`CLONE_VFORK`).
 ///
-/// * `flags`: of `clone(2)`, and none that asks for thread-local storage.
-/// * `pidfd`: where the kernel is to write the descriptor that `CLONE_PIDFD` asks for. The number of an address: nothing
-///   here reads or writes there.
+/// * `flags`: flags of `clone(2)`, without one for thread-local storage.
+/// * `pidfd`: the address that the kernel writes the descriptor of `CLONE_PIDFD` to. Code here neither reads nor writes there.
 pub(super) fn call<const SIZE: usize, T>(
     flags: c_int,
     pidfd: usize,
@@ -52,10 +51,10 @@ pub(super) fn call<const SIZE: usize, T>(
     call_and_wait::<SIZE, T>(flags | libc::CLONE_VFORK, pidfd, f, |_| ())
 }
 
-/// Calls `f` in a child process, as [`call`] does, that ends with this process and that nobody else can stop or trace.
+/// Calls `f` in a child process, as [`call`] does. The child ends with this process, and no other process can stop or trace it.
 ///
-/// The caller traces it, if it may (`ptrace(2)`): the kernel kills a tracee whose tracer is gone (`PTRACE_O_EXITKILL`),
-/// whatever it is at, and a signal that would stop it goes to the tracer, who drops it.
+/// The caller traces the child, if it may (`ptrace(2)`). The kernel kills a traced process when its tracer ends
+/// (`PTRACE_O_EXITKILL`), in any state. A signal that would stop the child goes to the tracer, which drops it.
 pub(super) fn call_supervised<const SIZE: usize, T>(
     flags: c_int,
     f: impl FnOnce() -> T,
@@ -63,8 +62,10 @@ pub(super) fn call_supervised<const SIZE: usize, T>(
     call_and_wait::<SIZE, T>(flags, 0, f, supervise)
 }
 
-/// * `until_ended`: returns once the task of this id has given up the memory.
-// Not inlined, so that the frame with these bytes is there once, whatever the caller does.
+/// Calls `f` in a task, see [`call`].
+///
+/// * `until_ended`: returns when the task of this id has released the memory.
+// Not inlined, so that the frame with the stack exists only once, whatever the caller does.
 #[inline(never)]
 #[allow(clippy::disallowed_methods, reason = "this is where tasks are made")]
 fn call_and_wait<const SIZE: usize, T>(
@@ -85,11 +86,11 @@ fn call_and_wait<const SIZE: usize, T>(
     let start = start(&call);
     let flags = flags | libc::CLONE_VM;
 
-    // SAFETY: one past the end of the array, where a stack that grows down starts.
+    // SAFETY: one past the end of the array, where a stack that grows downwards starts.
     let top = unsafe { stack.0.as_mut_ptr().add(1) };
-    // SAFETY: `top` and `call` outlive the task: CLONE_VFORK or `until_ended` keep this frame until the task has given up
-    // the memory, and a task that is killed gives it up as well. `start` is the trampoline for the type of `call`, and
-    // does not unwind. The kernel checks `pidfd` before it writes there.
+    // SAFETY: `top` and `call` outlive the task: CLONE_VFORK or `until_ended` keep this frame until the task has released the memory,
+    // and a task that is killed releases it too. `start` is the trampoline for the type of `call`, and does not unwind. The kernel
+    // checks `pidfd` before it writes there.
     let id = unsafe { libc::clone(start, top.cast(), flags, (&raw mut call).cast(), pidfd) };
     if id == -1 {
         return Err(Errno::last());
@@ -101,24 +102,23 @@ fn call_and_wait<const SIZE: usize, T>(
     })
 }
 
-/// Traces a child until it has ended, and takes it out of the process table.
+/// Traces a child until it has ended, and reaps it.
 fn supervise(child: libc::pid_t) {
     let pid = Pid::from_raw(child);
-    // Refused where nobody may trace (`kernel.yama.ptrace_scope` 3, a seccomp filter): the child can be stopped then.
+    // This fails if tracing is not allowed (`kernel.yama.ptrace_scope` 3, a seccomp filter). The child can then be stopped.
     let _ = ptrace::seize(pid, ptrace::Options::PTRACE_O_EXITKILL);
     while let Some(status) = wait(child) {
         if !libc::WIFSTOPPED(status) {
             return;
         }
-        // Without the signal that stopped it. It fails if the child was killed since.
+        // Continues without the signal that stopped the child. This fails if the child was killed meanwhile.
         let _ = ptrace::cont(pid, None);
     }
 }
 
-/// Where the new task starts. It ends with a return: the `clone(3)` of the C library then makes `_exit(2)` of that task
-/// only.
+/// The start function of the new task. When it returns, the `clone(3)` of the C library calls `_exit(2)`, which ends only that task.
 extern "C" fn trampoline<F: FnOnce() -> T, T>(call: *mut c_void) -> c_int {
-    // SAFETY: `call` passed its `Call<F, T>`, which nobody else touches while this task runs.
+    // SAFETY: `call` passed its `Call<F, T>`, which no other code touches while this task runs.
     let call = unsafe { &mut *call.cast::<Call<F, T>>() };
     if let Some(f) = call.f.take() {
         call.returned = Some(catch_unwind(AssertUnwindSafe(f)));
@@ -129,23 +129,23 @@ extern "C" fn trampoline<F: FnOnce() -> T, T>(call: *mut c_void) -> c_int {
 /// The signal mask of a thread, from before [`block_signals`].
 pub(super) struct SignalMask(u64);
 
-/// Blocks all 64 signals of the calling thread, but for SIGKILL and SIGSTOP, which the kernel never blocks.
+/// Blocks all 64 signals of the calling thread, except for SIGKILL and SIGSTOP, which cannot be blocked.
 ///
-/// `rt_sigprocmask(2)` itself: `sigfillset(3)` leaves out the two that the C library uses internally, and one of these
-/// without its handler would end a child.
+/// Uses `rt_sigprocmask(2)` itself, because `sigfillset(3)` leaves out the two signals that the C library uses internally. Without its
+/// handler, one of these would end a child.
 pub(super) fn block_signals() -> Result<SignalMask, Errno> {
     set_mask(u64::MAX).map(SignalMask)
 }
 
 /// Undoes [`block_signals`].
 pub(super) fn restore_signals(mask: &SignalMask) {
-    // It succeeded a moment ago with the same kind of arguments; there is nothing to be done if it does not now.
+    // A call with the same kind of arguments has just succeeded. If this one failed, nothing could be done.
     let _ = set_mask(mask.0);
 }
 
 fn set_mask(new: u64) -> Result<u64, Errno> {
     let mut old = 0_u64;
-    // SAFETY: two masks of the size that is given, which is the kernel's on every machine but MIPS.
+    // SAFETY: two masks of the given size, which is the kernel's size on every machine but MIPS.
     let returned = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
@@ -161,19 +161,19 @@ fn set_mask(new: u64) -> Result<u64, Errno> {
     Ok(old)
 }
 
-/// Takes an ended child out of the process table.
+/// Reaps a child that has ended.
 pub(super) fn reap(child: libc::pid_t) {
     let _ = wait(child);
 }
 
-/// Waits until a child has ended or, if it is traced, stopped, and returns its status: `waitpid(2)` with `__WALL`, as its
-/// exit signal is none. `None` if there is no such child.
+/// Waits until a child has ended or, if it is traced, has stopped, and returns its status. `None` if there is no such child. Uses
+/// `waitpid(2)` with `__WALL`, because the child has no exit signal.
 fn wait(child: libc::pid_t) -> Option<c_int> {
     let mut status = 0;
     loop {
         // SAFETY: an integer that lives through the call, and the id of a child which only this thread knows of.
         let waited = unsafe { libc::waitpid(child, &raw mut status, libc::__WALL) };
-        // With every signal blocked only a tracer interrupts it.
+        // Every signal is blocked, so only a tracer can interrupt this call.
         if waited != -1 {
             return Some(status);
         }

@@ -1,4 +1,4 @@
-//! A user namespace with maps, without a process in it.
+//! Makes a user namespace with id maps and without a process.
 
 use std::ffi::c_int;
 use std::fs;
@@ -19,15 +19,15 @@ use crate::c_string::c_string;
 use crate::error::{Errno, check};
 use crate::namespace;
 
-/// As the other child, see `child.rs`, in a user namespace of its own.
+/// The flags of a child as in `child.rs`, in a user namespace of its own.
 const CHILD: c_int = libc::CLONE_FILES | libc::CLONE_NEWUSER;
 
 impl Throwaway<'_> {
     /// Makes a user namespace with these maps, as `/proc/<pid>/uid_map` and `gid_map` take them.
     ///
-    /// The kernel makes one with a process in it only, and lets a process outside write the maps. So a child, made by a
-    /// second thread, waits until this thread has written them and has opened the namespace. It ends before this returns.
-    /// For a thread that has not entered a mount namespace yet, as it needs the `/proc` of the VM.
+    /// The kernel makes a user namespace only with a process in it, and a process outside has to write the maps. So a second thread
+    /// makes a child, which waits until this thread has written the maps and opened the namespace. The child ends before this returns.
+    /// The thread must not have entered a mount namespace yet, because this needs the `/proc` of the VM.
     ///
     /// # Errors
     /// EPERM: no capability for the ids of the maps. EINVAL: a map is malformed. The errno of `clone(2)`.
@@ -45,19 +45,19 @@ impl Throwaway<'_> {
                 wait(until_ready).then(|| map(child.load(Ordering::Acquire), uids, gids));
             drop(tell);
             let held = holder.join().unwrap_or_else(|panic| resume_unwind(panic));
-            // There was no child if nobody was ready.
+            // If the child was not ready, there was no child.
             namespace.unwrap_or_else(|| Err(held.err().unwrap_or(Errno::from_raw(libc::EIO))))
         })
     }
 }
 
-/// Has a child in a new user namespace until the other end of `until_told` is closed.
+/// Keeps a child in a new user namespace until the other end of `until_told` is closed.
 fn hold(child: &AtomicI32, ready: PipeWriter, until_told: PipeReader) -> Result<(), Errno> {
     block_signals();
     let ended = task::call::<STACK, _>(CHILD, 0, || {
         check(set_pdeathsig(Signal::SIGKILL))?;
         child.store(getpid().as_raw(), Ordering::Release);
-        // The two ends that this needs live as long as the thread that waits for this child.
+        // The two pipe ends that the child uses live as long as the thread that waits for it.
         if (&ready).write_all(b".").is_ok() {
             let _ = (&until_told).read(&mut [0]);
         }
@@ -71,7 +71,7 @@ fn hold(child: &AtomicI32, ready: PipeWriter, until_told: PipeReader) -> Result<
     }
 }
 
-/// Returns whether the child is there: its end of the pipe is closed without a word if none could be made.
+/// Reports whether the child exists. If none could be made, its end of the pipe is closed without a byte.
 fn wait(mut until_ready: PipeReader) -> bool {
     until_ready.read_exact(&mut [0]).is_ok()
 }
@@ -81,7 +81,7 @@ fn map(child: i32, uids: &[u8], gids: &[u8]) -> Result<OwnedFd, Errno> {
         let written = fs::write(format!("/proc/{child}/{file}"), content);
         written.map_err(|error: io::Error| Errno::from(&error))
     };
-    // Who has no privileges must give this up before mapping groups. Nobody ever uses this namespace for anything else.
+    // An unprivileged process has to do this before it maps groups. The namespace is used only for its maps.
     write("setgroups", b"deny")?;
     write("uid_map", uids)?;
     write("gid_map", gids)?;

@@ -1,25 +1,24 @@
-//! The memory that datagrams are received into. There is one buffer for each thread that receives, not for each socket:
-//! the VM has a few dirty I/O schedulers and may have thousands of sockets.
+//! The receive buffer. There is one for each thread that receives, not for each socket, because the VM has only a few dirty I/O
+//! schedulers, but may have thousands of sockets.
 //!
-//! A library is never unmapped (`-z nodelete`), so the destructor of a thread's buffer is there when the thread ends, also
-//! after the module was loaded again.
+//! A library is never unmapped (`-z nodelete`). So the destructor of a thread's buffer still exists when the thread ends, also after
+//! the module was loaded again.
 
 use std::cell::Cell;
 use std::mem;
 
-/// The longest buffer that a thread keeps. A longer one is for the sockets that asked for it, and is freed after each
-/// use.
+/// The longest buffer that a thread keeps. A longer one, for a socket with a large option `:datagram`, is freed after each use.
 const KEPT: usize = 1024 * 1024;
 
 thread_local! {
     static KEPT_BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A buffer in use. It is not zeroed, so pages that no datagram reaches take no memory.
+/// A buffer in use. It is not zeroed, so pages that no datagram fills take no memory.
 pub(crate) struct Buffer(Vec<u8>);
 
 impl Buffer {
-    /// Takes the buffer of this thread, with at least that capacity. `None` if there is no memory for it.
+    /// Takes the buffer of this thread, with at least the given capacity. Returns `None` if there is no memory for it.
     pub(crate) fn take(capacity: usize) -> Option<Self> {
         let mut memory = KEPT_BUFFER.try_with(Cell::take).unwrap_or_default();
         memory.clear();
@@ -35,7 +34,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if self.0.capacity() <= KEPT {
-            // A thread that ends has no use for it.
+            // This fails only if the thread is ending, which then needs no buffer.
             let _ = KEPT_BUFFER.try_with(|kept| kept.set(mem::take(&mut self.0)));
         }
     }

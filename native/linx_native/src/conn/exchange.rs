@@ -1,26 +1,26 @@
-//! Sending and receiving, as one call: what happened, in its order.
+//! Sends and receives in one call, and returns the events in order.
 //!
-//! The kernel acts on what it is sent before `sendto(2)` returns, so the answer is there to be received at once.
+//! The kernel acts on a message before `sendto(2)` returns, so its answer can be received at once.
 
 use linx_core::connection::{Connection, Datagram};
 use rustler::{Binary, Encoder, Env, NewBinary, Term};
 
-/// How many bytes one call receives before it returns, so that its result stays small; each entry counts as [`ENTRY`]
+/// The number of bytes that one call receives before it returns, so that its result stays small. Each entry counts [`ENTRY`] bytes
 /// more.
 const ROOM: usize = 256 * 1024;
-/// How many it receives before it sends, whatever else there is: so nobody can keep it from sending.
+/// The number of bytes that it receives before it sends, so that a flood of messages cannot keep it from sending.
 const ROOM_BEFORE: usize = 64 * 1024;
 const ENTRY: usize = 256;
 
-/// What is told of a datagram that is cut: the header of its first message.
+/// The number of bytes that are returned of a truncated datagram: the header of its first message.
 const HEADER: usize = 16;
 
 mod atoms {
     rustler::atoms! { sent, refused, datagram, truncated, overrun, failed, drained }
 }
 
-/// Receives what there is, sends each message to its port, and receives after each. It receives so many datagrams at
-/// most, and may end before all messages are sent. It is `drained` where nothing was left to be received.
+/// Receives queued datagrams, sends each message to its port, and receives after each. Receives at most the given number of datagrams,
+/// and may return before all messages are sent. The entry `drained` means that nothing was left to receive.
 pub(crate) fn run<'a>(
     env: Env<'a>,
     connection: &Connection,
@@ -52,7 +52,7 @@ pub(crate) fn run<'a>(
     exchange.entries.encode(env)
 }
 
-/// Where datagrams are received, and how long the longest one that is received whole is, in bytes.
+/// The buffer for datagrams, and the length in bytes of the longest datagram that is received whole.
 pub(crate) struct Memory<'a> {
     pub(crate) buffer: &'a mut Vec<u8>,
     pub(crate) max_datagram: usize,
@@ -95,8 +95,8 @@ impl<'a> Exchange<'a, '_> {
         }
     }
 
-    /// `{:datagram, port_id, group, nsid, bytes}`; of one that was cut its beginning, and `:truncated`
-    /// with its whole length.
+    /// Adds the entry `{:datagram, port_id, group, nsid, bytes}`. For a truncated datagram, adds `:truncated` with its first bytes and
+    /// its whole length.
     fn received(&mut self, datagram: &Datagram) {
         let Datagram {
             port_id,

@@ -17,7 +17,7 @@ use socket::{Closed, Handle, UnopenedSocket};
 pub(crate) use socket::register;
 
 mod atoms {
-    rustler::atoms! { host, path, fd, beside, closed }
+    rustler::atoms! { host, path, fd, same_as, closed }
 }
 
 #[rustler::nif(schedule = "DirtyIo")]
@@ -27,18 +27,18 @@ fn open<'a>(env: Env<'a>, netns: NetnsArg<'a>, protocol: i32, datagram: MaxDatag
     }
     let unopened = UnopenedSocket::new(datagram.0);
     let opened = match &netns {
-        NetnsArg::Host => Connection::open(Netns::Here, protocol),
+        NetnsArg::Host => Connection::open(Netns::Host, protocol),
         NetnsArg::Path(path) => Connection::open(Netns::Path(path.as_slice()), protocol),
         NetnsArg::Fd(fd) => Connection::open(Netns::Fd(*fd), protocol),
         NetnsArg::Beside(socket) => match socket.connection() {
-            Ok(other) => Connection::open(Netns::Beside(&other), protocol),
+            Ok(other) => Connection::open(Netns::SameAs(&other), protocol),
             Err(Closed) => return closed(env),
         },
     };
     match opened {
         Ok(connection) => match unopened.open(env, connection) {
             Some(socket) => (ok(), socket).encode(env),
-            // Killed meanwhile: nobody will see this answer.
+            // The caller was killed meanwhile, so this result is never seen.
             None => closed(env),
         },
         Err(Error { stage: at, errno }) => env.error_tuple((stage(at), errno.raw())),
@@ -155,7 +155,7 @@ fn netns_of_descriptor(env: Env<'_>, fd: i32) -> Term<'_> {
     answer(env, identity::of_file_descriptor(fd))
 }
 
-/// `:ok`, or an error.
+/// Calls `f` with a connection and returns `:ok` or an error.
 fn with<'a>(
     env: Env<'a>,
     socket: &Handle<'a>,
@@ -168,7 +168,7 @@ fn with<'a>(
     }
 }
 
-/// `{:ok, value}`, or an error.
+/// Calls `f` with a connection and returns `{:ok, value}` or an error.
 fn with_value<'a, T: Encoder>(
     env: Env<'a>,
     socket: &Handle<'a>,
@@ -191,7 +191,7 @@ fn closed(env: Env<'_>) -> Term<'_> {
     (error(), atoms::closed()).encode(env)
 }
 
-/// `:host`, `{:path, path}`, `{:fd, fd}` or `{:beside, socket}`.
+/// `:host`, `{:path, path}`, `{:fd, fd}` or `{:same_as, socket}`.
 enum NetnsArg<'a> {
     Host,
     Path(Binary<'a>),
@@ -211,7 +211,7 @@ impl<'a> Decoder<'a> for NetnsArg<'a> {
             value.decode().map(Self::Path)
         } else if kind == atoms::fd() {
             value.decode().map(Self::Fd)
-        } else if kind == atoms::beside() {
+        } else if kind == atoms::same_as() {
             value.decode().map(Self::Beside)
         } else {
             Err(rustler::Error::BadArg)
@@ -243,7 +243,7 @@ impl<'a> Decoder<'a> for Messages<'a> {
 struct MaxDatagram(usize);
 
 impl MaxDatagram {
-    /// Longer ones than the kernel makes.
+    /// Longer than any datagram that the kernel makes.
     const MAX: u32 = 16 * 1024 * 1024;
 }
 

@@ -1,4 +1,4 @@
-//! The NIFs for options, by name.
+//! The NIFs for options of a socket, which are given by name.
 
 use linx_core::connection::{Buffer, Connection, Flag};
 use rustler::{Atom, Decoder, Env, Error, NifResult, Term};
@@ -13,10 +13,10 @@ mod atoms {
     }
 }
 
-/// An option that is on or off.
+/// The atom of a boolean option.
 struct FlagName(Flag);
 
-/// A buffer.
+/// The atom of a buffer.
 struct BufferName(Buffer);
 
 #[rustler::nif(schedule = "DirtyIo")]

@@ -1,11 +1,11 @@
-//! The socket as a term: a resource of the VM that owns the connection.
+//! The socket as a resource of the VM, which owns the connection.
 //!
-//! Whoever opened it is its owner. The socket is closed by [`Handle::close`], when the owner ends, however it does, and
-//! when no process has the term any more, whichever is first; once it was watched, the VM itself has the term.
+//! The process that opened the socket is its owner. The socket is closed by [`Handle::close`], when the owner ends for any reason, or
+//! when no process has the term any more, whichever happens first. If the VM watches the socket, it has the term too.
 //!
-//! rustler's resources have no `stop` callback, without which a descriptor that the VM watches cannot be closed.
+//! Not a resource of rustler, because those have no `stop` callback, which is needed to close a descriptor that the VM watches.
 
-// The VM's side of the edge is C.
+// The interface of the VM is C.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -20,20 +20,20 @@ use rustler::{Decoder, Env, NifResult, Reference, Term};
 
 static TYPE: ResourceType<Socket> = ResourceType::new();
 
-/// What the VM keeps for each socket.
+/// The value of the resource.
 pub(crate) struct Socket {
     #[cfg(feature = "other_layout")]
     #[expect(dead_code, reason = "it takes room, which is what it is for")]
     other: [u64; 8],
     state: Mutex<State>,
-    /// The length of the longest datagram that is received whole, in bytes. Locked by the call that receives.
+    /// The length in bytes of the longest datagram that is received whole. The call that receives holds the lock.
     max_datagram: Mutex<usize>,
 }
 
 struct State {
-    /// Shared with the calls that are on their way: the descriptor is closed when the last one is done.
+    /// Shared with the calls in flight: the last one closes the descriptor.
     connection: Option<Arc<Connection>>,
-    /// Since then nobody may begin anything with the descriptor.
+    /// Whether closing has begun. No call may begin to use the descriptor afterwards.
     stopping: bool,
 }
 
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// A socket that was closed.
+/// The error of a closed socket.
 pub(crate) struct Closed;
 
 /// A resource whose socket is not open yet. Make it before anything that may take long, see [`ResourceType::allocate`].
@@ -66,13 +66,13 @@ impl UnopenedSocket {
         }))
     }
 
-    /// Makes the term of a connection whose owner is the calling process. `None` if that was killed meanwhile: the
-    /// connection is closed then.
+    /// Returns the term of a connection whose owner is the calling process. Returns `None` and closes the connection if that process
+    /// was killed meanwhile.
     pub(crate) fn open<'a>(self, env: Env<'a>, connection: Connection) -> Option<Term<'a>> {
         let Self(socket) = self;
         socket.state().connection = Some(Arc::new(connection));
         if !socket.monitor(env, env.pid()) {
-            // Nobody will get the term.
+            // No process will get the term.
             socket.close(env);
             return None;
         }
@@ -82,11 +82,11 @@ impl UnopenedSocket {
 
 impl Socket {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing that may panic is done with it locked.
+        // Never poisoned, because no code that may panic runs with the lock held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins to close; an error if somebody else did.
+    /// Begins to close. Returns an error if another call has begun already.
     fn begin_stop(&self) -> Result<c_int, Closed> {
         let mut state = self.state();
         let fd = state.open()?.as_fd().as_raw_fd();
@@ -94,18 +94,18 @@ impl Socket {
         Ok(fd)
     }
 
-    /// As the VM knows it.
+    /// Returns the object of the resource, as the VM knows it.
     fn object(&self) -> *mut c_void {
         ptr::from_ref(self).cast_mut().cast()
     }
 
-    /// Has the VM stop to look at the descriptor; its `stop` callback then lets it go, at once or soon.
+    /// Makes the VM stop watching the descriptor. The `stop` callback then releases it, at once or soon.
     fn close(&self, env: Env<'_>) {
         let Ok(fd) = self.begin_stop() else {
             return;
         };
         let undefined = rustler::types::atom::undefined();
-        // SAFETY: an open descriptor, as only the `stop` callback lets it go; a resource of ours.
+        // SAFETY: an open descriptor, because only the `stop` callback releases it, and a resource of this library.
         let stopped = unsafe {
             enif_select(
                 env.as_c_arg(),
@@ -123,20 +123,20 @@ impl Socket {
 }
 
 impl Resource for Socket {
-    /// The owner ended.
+    /// Closes the socket when its owner has ended.
     fn down(&self, env: Env<'_>) {
         self.close(env);
     }
 
-    /// Lets the descriptor go.
+    /// Releases the descriptor.
     fn stop(&self) {
         let connection = self.state().connection.take();
-        // Outside of the lock: it may be closed here.
+        // Outside of the lock, because this may close the socket.
         drop(connection);
     }
 }
 
-/// A socket, for the time of a call.
+/// A socket during a call.
 pub(crate) struct Handle<'a>(&'a Socket);
 
 impl<'a> Decoder<'a> for Handle<'a> {
@@ -146,29 +146,28 @@ impl<'a> Decoder<'a> for Handle<'a> {
 }
 
 impl Handle<'_> {
-    /// The connection; the socket stays open until it is dropped.
+    /// Returns the connection. The socket stays open until it is dropped.
     pub(crate) fn connection(&self) -> Result<Arc<Connection>, Closed> {
         self.0.state().open().map(Arc::clone)
     }
 
-    /// Begins to receive, until the guard is dropped: the length of the longest datagram. `None` while another call
-    /// receives: only the owner is to do that, and a scheduler must not wait.
+    /// Begins to receive, until the guard is dropped, which holds the length of the longest datagram. Returns `None` if another call
+    /// receives: only the owner should do that, and a scheduler must not wait.
     pub(crate) fn receive(&self) -> Option<MutexGuard<'_, usize>> {
         match self.0.max_datagram.try_lock() {
             Ok(max_datagram) => Some(max_datagram),
-            // Nobody writes to it.
+            // The value is never written, so a poisoned lock does not matter.
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    /// Has the VM tell the calling process once, by `{:select, socket, reference, :ready_input}`, when there is something
-    /// to receive.
+    /// Makes the VM send `{:select, socket, reference, :ready_input}` to the calling process once, when there is something to receive.
     pub(crate) fn select(&self, env: Env<'_>, reference: Reference<'_>) -> Result<bool, Closed> {
-        // Locked throughout, so that it cannot come after the stop. It calls nobody back.
+        // The lock is held during the call, so that it cannot come after the stop. The call runs no callback.
         let state = self.0.state();
         let connection = state.open()?;
-        // SAFETY: an open descriptor that stays open until the VM has stopped to look at it; a resource of ours; NULL is
+        // SAFETY: an open descriptor that stays open until the VM has stopped watching it, and a resource of this library; NULL means
         // the calling process.
         let selected = unsafe {
             enif_select(
@@ -183,13 +182,13 @@ impl Handle<'_> {
         Ok(selected >= 0)
     }
 
-    /// Closes the socket, if that was not done yet.
+    /// Closes the socket, if it is not closed yet.
     pub(crate) fn close(&self, env: Env<'_>) {
         self.0.close(env);
     }
 }
 
-/// Registers the type of the sockets.
+/// Registers the resource type of the sockets.
 pub(crate) fn register(env: Env<'_>) -> bool {
     TYPE.register(env, "socket", env!("LINX_LIBRARY_LAYOUT"))
 }

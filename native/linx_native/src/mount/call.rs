@@ -1,4 +1,4 @@
-//! A call as the VM keeps it, with a deadline.
+//! A call with a deadline, as a resource of the VM.
 
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ mod atoms {
 
 static TYPE: ResourceType<Waiting<MountingCall>> = ResourceType::new();
 
-/// When a call is given up. `None`: never.
+/// The time when a call is given up. `None` means never.
 pub(crate) struct Deadline(Option<Instant>);
 
-/// Milliseconds from now, or `:infinity`.
+/// Decodes milliseconds from now, or `:infinity`.
 impl<'a> Decoder<'a> for Deadline {
     fn decode(term: Term<'a>) -> NifResult<Self> {
         if Atom::from_term(term).is_ok_and(|atom| atom == atoms::infinity()) {
@@ -29,9 +29,9 @@ impl<'a> Decoder<'a> for Deadline {
     }
 }
 
-/// A call that goes on on a thread.
+/// A call that runs on a thread.
 struct MountingCall {
-    /// `None` once it was given up.
+    /// `None` after the call was given up.
     pending: Option<mounting::Call>,
     deadline: Option<Instant>,
 }
@@ -58,7 +58,7 @@ impl Call for MountingCall {
     }
 }
 
-/// Begins a call, and takes its first turn.
+/// Begins a call and waits for its first turn.
 pub(crate) fn run<'a>(
     env: Env<'a>,
     function: &'static CStr,
@@ -71,7 +71,7 @@ pub(crate) fn run<'a>(
     })
 }
 
-/// Registers the type of the calls.
+/// Registers the resource type of the calls.
 pub(crate) fn register(env: Env<'_>) -> bool {
     TYPE.register(env, "mounting", env!("LINX_LIBRARY_LAYOUT"))
 }

@@ -1,8 +1,8 @@
-//! `{stage, errno, path, words}`, or `:timeout`.
+//! Encodes an error as `{stage, errno, path, words}`, or as `:timeout`.
 
 use std::ffi::CString;
 
-use linx_core::mounting::{Error, Place, Stage};
+use linx_core::mounting::{Error, NamespaceArg, Stage};
 use rustler::types::atom::nil;
 use rustler::{Atom, Encoder, Env, NewBinary, Term};
 
@@ -10,7 +10,7 @@ mod atoms {
     rustler::atoms! {
         thread, unshare, open, enter, source, clone, file_system, option, layer, superblock, fork, user_namespace, id_map,
         attributes, target, create, attach, umount, new_root, put_old, pivot_root, timeout,
-        // Options of Elixir.
+        // The options of `LinxNative.Mount` that name a namespace.
         from, in_ = "in", pid_namespace
     }
 }
@@ -39,8 +39,8 @@ impl Encoder for Failure {
 
 fn stage<'a>(env: Env<'a>, stage: &Stage) -> Term<'a> {
     let atom = match stage {
-        Stage::Open(of) => return (atoms::open(), place(*of)).encode(env),
-        Stage::Enter(of) => return (atoms::enter(), place(*of)).encode(env),
+        Stage::Open(of) => return (atoms::open(), argument(*of)).encode(env),
+        Stage::Enter(of) => return (atoms::enter(), argument(*of)).encode(env),
         Stage::Option(key) => return (atoms::option(), binary(env, key.to_bytes())).encode(env),
         Stage::Thread => atoms::thread(),
         Stage::Unshare => atoms::unshare(),
@@ -64,12 +64,12 @@ fn stage<'a>(env: Env<'a>, stage: &Stage) -> Term<'a> {
     atom.encode(env)
 }
 
-fn place(place: Place) -> Atom {
-    match place {
-        Place::From => atoms::from(),
-        Place::In => atoms::in_(),
-        Place::PidNamespace => atoms::pid_namespace(),
-        Place::IdMap => atoms::id_map(),
+fn argument(arg: NamespaceArg) -> Atom {
+    match arg {
+        NamespaceArg::From => atoms::from(),
+        NamespaceArg::In => atoms::in_(),
+        NamespaceArg::PidNamespace => atoms::pid_namespace(),
+        NamespaceArg::IdMap => atoms::id_map(),
     }
 }
 

@@ -25,11 +25,11 @@ fn mount<'a>(
 ) -> NifResult<Turn<'a>> {
     run(env, c"mount", timeout, || {
         let pid_namespace = pid_namespace
-            .map(|namespace| namespace.open(mounting::Place::PidNamespace))
+            .map(|namespace| namespace.open(mounting::NamespaceArg::PidNamespace))
             .transpose()?;
         mounting::mount(
             file_system.0,
-            from.open(mounting::Place::From)?,
+            from.open(mounting::NamespaceArg::From)?,
             pid_namespace,
             finish.open()?,
             target.open()?,
@@ -49,7 +49,7 @@ fn bind<'a>(
 ) -> NifResult<Turn<'a>> {
     run(env, c"bind", timeout, || {
         mounting::bind(
-            from.open(mounting::Place::From)?,
+            from.open(mounting::NamespaceArg::From)?,
             source.0,
             recursive,
             finish.open()?,
@@ -68,7 +68,7 @@ fn set<'a>(
     timeout: Deadline,
 ) -> NifResult<Turn<'a>> {
     run(env, c"set", timeout, || {
-        let namespace = namespace.open(mounting::Place::In)?;
+        let namespace = namespace.open(mounting::NamespaceArg::In)?;
         mounting::set(namespace, target.0, recursive, changes.0)
     })
 }
@@ -94,7 +94,7 @@ fn umount<'a>(
     timeout: Deadline,
 ) -> NifResult<Turn<'a>> {
     run(env, c"umount", timeout, || {
-        mounting::umount(namespace.open(mounting::Place::In)?, target.0, flags)
+        mounting::umount(namespace.open(mounting::NamespaceArg::In)?, target.0, flags)
     })
 }
 

@@ -1,10 +1,10 @@
-//! The arguments of the NIFs, decoded. Anything that is not one of these forms is `badarg`.
+//! Decodes the arguments of the NIFs. Any other term is `badarg`.
 
 use std::ffi::CString;
 
 use linx_core::mounting::{
-    Changes, Error, FileSystem, Finish, IdMap, Kind, Layer, Namespace, Path, Place, Stage, Target,
-    Value,
+    Changes, Error, FileSystem, Finish, IdMap, Kind, Layer, Namespace, NamespaceArg, Path, Stage,
+    Target, Value,
 };
 use nif_entry::Text;
 use rustler::types::atom::{nil, true_};
@@ -46,13 +46,13 @@ impl<'a> Decoder<'a> for NamespaceTerm {
 }
 
 impl NamespaceTerm {
-    /// The namespace, with a descriptor of its own if it is given by one.
-    pub(crate) fn open(self, place: Place) -> Result<Namespace, Error> {
+    /// Returns the namespace. If it is given by a descriptor, that is duplicated.
+    pub(crate) fn open(self, arg: NamespaceArg) -> Result<Namespace, Error> {
         match self {
             Self::Host => Ok(Namespace::Host),
             Self::Path(path) => Ok(Namespace::Path(path)),
             Self::Descriptor(number) => Namespace::of_descriptor(number).map_err(|errno| Error {
-                stage: Stage::Open(place),
+                stage: Stage::Open(arg),
                 errno,
                 path: None,
                 words: Vec::new(),
@@ -103,7 +103,7 @@ impl<'a> Decoder<'a> for TargetTerm {
 impl TargetTerm {
     pub(crate) fn open(self) -> Result<Target, Error> {
         Ok(Target {
-            namespace: self.namespace.open(Place::In)?,
+            namespace: self.namespace.open(NamespaceArg::In)?,
             at: self.at,
             create: self.create,
         })
@@ -193,7 +193,7 @@ impl FinishTerm {
     pub(crate) fn open(self) -> Result<Finish, Error> {
         let id_map = match self.id_map {
             None => None,
-            Some(IdMapTerm::Of(namespace)) => Some(IdMap::Of(namespace.open(Place::IdMap)?)),
+            Some(IdMapTerm::Of(namespace)) => Some(IdMap::Of(namespace.open(NamespaceArg::IdMap)?)),
             Some(IdMapTerm::Lines(uids, gids)) => Some(IdMap::Lines { uids, gids }),
         };
         let changes = self.changes;
