@@ -100,7 +100,8 @@ defmodule LinxNative.MixProject do
     [
       licenses: ["Apache-2.0"],
       files:
-        ~w(lib native examples Cargo.toml Cargo.lock clippy.toml mix.exs .formatter.exs README.md DESIGN.md LICENSE)
+        ~w(lib native examples Cargo.toml Cargo.lock clippy.toml mix.exs .formatter.exs README.md docs DESIGN.md CONTRIBUTING.md
+           SECURITY.md CHANGELOG.md LICENSE)
     ]
   end
 

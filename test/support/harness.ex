@@ -41,8 +41,11 @@ defmodule LinxNative.Test.Harness do
     end
   end
 
+  @doc """
+  Returns the target directory of cargo.
+  """
   # Cargo would resolve a relative one from the folder of the workspace.
-  defp target_dir, do: "CARGO_TARGET_DIR" |> System.get_env("target") |> Path.expand(@root)
+  def target_dir, do: "CARGO_TARGET_DIR" |> System.get_env("target") |> Path.expand(@root)
 
   @doc """
   Runs a subcommand to its end: `{output, exit_status}`.

@@ -29,7 +29,9 @@ pub mod mount;
 pub mod mounting;
 mod namespace;
 pub mod netlink;
+// Needs what is private here, and is in no package.
 #[cfg(feature = "probe")]
+#[path = "../../../test/native/nif_probe/src/linx_core_probe.rs"]
 pub mod probe;
 mod recvmsg;
 mod sockopt;
