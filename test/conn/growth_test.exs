@@ -63,6 +63,7 @@ defmodule LinxNative.Conn.GrowthTest do
         filters: :route,
         options: :route,
         sent: :route,
+        sending_refused: :route,
         foreign: :usersock,
         traced: :route
       ] do
@@ -171,6 +172,12 @@ defmodule LinxNative.Conn.GrowthTest do
     request = %Message{Links.get(1) | flags: Message.flags([:request]), sequence: n}
     assert {:ok, _} = Conn.send(conn, request)
     assert {:ok, [_answer], _origin} = Conn.recv(conn)
+  end
+
+  # Larger than the buffer that it is to be sent from.
+  defp step(:sending_refused, %{conn: conn}, n) do
+    message = %Message{Links.get(1) | body: :binary.copy(<<n>>, 1_000_000)}
+    assert {:error, %Error{reason: :emsgsize}} = Conn.send(conn, message)
   end
 
   # To whom nothing was sent, and from whom nothing is expected.

@@ -137,6 +137,18 @@ defmodule LinxNative.Conn.InboxTest do
 
       for caller <- callers, do: Caller.forget(caller)
     end
+
+    test "but have given up get nothing, and are watched no more" do
+      pid = start_supervised!({Agent, fn -> nil end})
+      claim = Caller.new_claim()
+      gave_up = Caller.watch({pid, :tag}, make_ref(), claim)
+      assert Process.info(self(), :monitors) == {:monitors, [process: pid]}
+      assert Caller.won?(claim)
+
+      @room |> Inbox.new() |> Inbox.wait(gave_up) |> wait(:b) |> put([1])
+      assert received() == [b: 1]
+      assert Process.info(self(), :monitors) == {:monitors, []}
+    end
   end
 
   describe "what is kept" do
