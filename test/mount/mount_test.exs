@@ -88,16 +88,24 @@ defmodule LinxNative.Mount.MountTest do
     test "shows the ids of a file system as others, or says that the kernel is too old",
          context do
       %{folder: folder} = context
-      result = Mount.mount("tmpfs", folder, id_map: [{0, 5000, 10}])
+      both = [{0, 5000, 10}]
 
-      if Harness.can?("id-map-of-a-tmpfs") do
-        assert :ok = result
-        assert %{uid: 5000, gid: 5000} = File.stat!(folder)
-        assert :ok = Mount.umount(folder)
-      else
-        assert {:error, %Error{stage: :id_map, reason: :einval} = error} = result
-        assert Exception.message(error) =~ "tmpfs: 6.3"
-        refute MountInfo.at(folder)
+      for {id_map, uid, gid} <- [
+            {both, 5000, 5000},
+            {[uids: both, gids: [{0, 6000, 10}]], 5000, 6000},
+            {[gids: [{0, 6000, 10}], uids: both], 5000, 6000}
+          ] do
+        result = Mount.mount("tmpfs", folder, id_map: id_map)
+
+        if Harness.can?("id-map-of-a-tmpfs") do
+          assert :ok = result
+          assert %{uid: ^uid, gid: ^gid} = File.stat!(folder)
+          assert :ok = Mount.umount(folder)
+        else
+          assert {:error, %Error{stage: :id_map, reason: :einval} = error} = result
+          assert Exception.message(error) =~ "tmpfs: 6.3"
+          refute MountInfo.at(folder)
+        end
       end
     end
 
