@@ -360,15 +360,18 @@ defmodule LinxNative.Mount.MountTest do
 
     test "takes no layer behind a link, unless links are to be followed", %{folder: folder} do
       {target, options} = layers(folder)
-      File.ln_s!("one", folder <> "/link")
-      path = folder <> "/link"
-      options = Keyword.put(options, :lowerdir, path)
 
-      assert {:error, %Error{stage: :layer, reason: :eloop, path: ^path}} =
-               Mount.mount("overlay", target, options: options)
+      for {layer, n} <- Enum.with_index([:lowerdir, :upperdir, :workdir]) do
+        path = folder <> "/link#{n}"
+        File.ln_s!(options[layer] |> List.wrap() |> hd() |> Path.basename(), path)
+        options = Keyword.put(options, layer, path)
 
-      assert :ok = Mount.mount("overlay", target, options: options, follow: true)
-      assert :ok = Mount.umount(target)
+        assert {:error, %Error{stage: :layer, reason: :eloop, path: ^path}} =
+                 Mount.mount("overlay", target, options: options)
+
+        assert :ok = Mount.mount("overlay", target, options: options, follow: true)
+        assert :ok = Mount.umount(target)
+      end
     end
   end
 
