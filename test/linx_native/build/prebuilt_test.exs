@@ -57,6 +57,11 @@ defmodule LinxNative.Build.PrebuiltTest do
     Enum.each(written, &File.touch!(&1, {{2020, 1, 1}, {0, 0, 0}}))
     assert Prebuilt.write!(folder, @libraries, "0.1.0", @target) == written
     assert Enum.map(written, &File.read!/1) == before
+
+    for path <- written do
+      {:ok, [member]} = path |> String.to_charlist() |> :erl_tar.table([:compressed, :verbose])
+      assert {_name, :regular, _size, 0 = _mtime, _mode, 0 = _uid, 0 = _gid} = member
+    end
   end
 
   test "other targets and versions have a place beside them", %{folder: folder} do
