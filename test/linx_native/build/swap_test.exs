@@ -142,6 +142,24 @@ defmodule LinxNative.Build.SwapTest do
     end
   end
 
+  test "the folder of a run that goes on is left", %{priv: priv, out: out} do
+    # The process 1 always exists.
+    running = Path.join(out, "work.1")
+    File.mkdir_p!(running)
+    {:ok, _} = Swap.swap(priv)
+    {:ok, _} = Swap.restore(priv)
+    assert File.ls!(out) == ["work.1"]
+  end
+
+  test "a library that Linx builds meanwhile is noticed", %{priv: priv} do
+    {:ok, folder} = Swap.Folder.look(priv)
+    [file, other] = folder.files
+    File.write!(file.path, "built meanwhile")
+    hold = fn file -> Swap.Folder.with_work(folder, &Swap.Folder.hold(file, &1)) end
+    assert hold.(file) == {:error, :changed_meanwhile}
+    assert hold.(other) == :ok
+  end
+
   test "what a killed restore left is completed or taken back", context do
     %{priv: priv, out: out, originals: originals} = context
     {:ok, _} = Swap.swap(priv)
