@@ -73,8 +73,8 @@ defmodule LinxNative.HostileProcessesTest do
     for {kind, calls} <- kinds(context) do
       {spied, answers} = spy(fn -> Attacker.spy(container) end, calls)
       assert {kind, answers} == {kind, undisturbed(kind)}
-      nothing = %{processes: :none, cmdlines: :none, tables: :none}
-      some = %{processes: :some, cmdlines: :some, tables: :some}
+      nothing = %{processes: :none, cmdlines: :none, tables: :none, memories: :none}
+      some = %{processes: :some, cmdlines: :some, tables: :some, memories: :none}
       assert {kind, spied} == {kind, expected(kind, pidns?, nothing, some)}
     end
   end
@@ -88,7 +88,7 @@ defmodule LinxNative.HostileProcessesTest do
         &(&1.cmdlines > 0 and &1.tables > 0)
       )
 
-    {Map.new(spied, fn {what, count} -> {what, some(count)} end), answers}
+    {for({what, count} <- spied, is_integer(count), into: %{}, do: {what, some(count)}), answers}
   end
 
   defp some(0), do: :none

@@ -13,25 +13,29 @@ defmodule LinxNative.Test.Attacker do
 
   @doc """
   Starts a spy: a process that reads what it can of all that start after it. It is an ordinary user's, as is everything in
-  a container with `:user`.
+  a container with `:user`, unless it is to be root's.
   """
-  def spy(%Container{namespaces: namespaces} = container) do
-    user = if :user in namespaces, do: [], else: @nobody
-    start(container, @own_proc ++ user ++ [Harness.path(), "spy"])
+  def spy(%Container{namespaces: namespaces} = container, user \\ :nobody) do
+    become = if user == :root or :user in namespaces, do: [], else: @nobody
+    start(container, @own_proc ++ become ++ [Harness.path(), "spy"])
   end
 
   @doc """
-  Ends a spy. Returns of how many processes it saw anything, the command line, and how many network tables it read.
+  Ends a spy. Returns of how many processes it saw anything, the command line, and the memory, how many network tables it
+  read, the names of links in these, and the last command line.
   """
   def spied(spy) do
-    {["processes " <> counts], 0} = Program.dismiss(spy)
-    [processes, "cmdlines", cmdlines, "tables", tables] = String.split(counts)
+    {[line], 0} = Program.dismiss(spy)
+    [counts, links, cmdline] = String.split(line, [" links ", " cmdline "])
+    words = counts |> String.split() |> Enum.chunk_every(2)
 
-    %{
-      processes: String.to_integer(processes),
-      cmdlines: String.to_integer(cmdlines),
-      tables: String.to_integer(tables)
-    }
+    counts =
+      for [name, count] <- words, do: {String.to_existing_atom(name), String.to_integer(count)}
+
+    Enum.into(counts, %{
+      links: String.split(links, ",", trim: true),
+      cmdline: Base.decode16!(cmdline, case: :lower)
+    })
   end
 
   @doc """

@@ -1,7 +1,7 @@
 //! `spy`: a process of a container that looks for processes which are not the container's, and reads what it can of them.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,9 +14,11 @@ const TABLES: [&str; 4] = ["dev", "route", "tcp", "unix"];
 /// So many looks at a pid, then at what the next one is: it may have come and gone meanwhile.
 const LOOKS: usize = 32;
 
-/// Reads until dismissed what processes show that have come since, then says `processes N cmdlines N tables N`.
+/// Reads until dismissed what processes show that have come since, then says of how many it saw anything, the command line,
+/// and the memory, how many network tables it read, and the links and the last command line that it read:
+/// `processes N cmdlines N memories N tables N links NAME,... cmdline HEXADECIMAL`.
 ///
-/// It asks for nothing that takes a right to trace. `/proc` has to be that of its PID namespace, in which nobody else starts
+/// Only the memory takes a right to trace. `/proc` has to be that of its PID namespace, in which nobody else starts
 /// processes.
 pub(crate) fn run() -> Outcome {
     die_with_parent()?;
@@ -44,10 +46,13 @@ pub(crate) fn run() -> Outcome {
         Ok::<_, io::Error>(())
     })?;
     say(&format!(
-        "processes {} cmdlines {} tables {}",
+        "processes {} cmdlines {} memories {} tables {} links {} cmdline {}",
         seen.processes.len(),
         seen.cmdlines.len(),
-        seen.tables.len()
+        seen.memories.len(),
+        seen.tables.len(),
+        Vec::from_iter(seen.links).join(","),
+        String::from_iter(seen.cmdline.iter().map(|byte| format!("{byte:02x}")))
     ))
 }
 
@@ -62,7 +67,10 @@ fn last_pid() -> io::Result<u64> {
 struct Seen {
     processes: BTreeSet<u64>,
     cmdlines: BTreeSet<u64>,
+    memories: BTreeSet<u64>,
     tables: BTreeSet<(u64, &'static str)>,
+    links: BTreeSet<String>,
+    cmdline: Vec<u8>,
 }
 
 impl Seen {
@@ -74,10 +82,23 @@ impl Seen {
         // Empty for a process that has given up its memory.
         if !cmdline.is_empty() {
             self.cmdlines.insert(pid);
+            self.cmdline = cmdline;
+        }
+        if File::open(format!("/proc/{pid}/mem")).is_ok() {
+            self.memories.insert(pid);
         }
         for table in TABLES {
-            if fs::read(format!("/proc/{pid}/net/{table}")).is_ok_and(|table| !table.is_empty()) {
-                self.tables.insert((pid, table));
+            let Ok(content) = fs::read_to_string(format!("/proc/{pid}/net/{table}")) else {
+                continue;
+            };
+            if content.is_empty() {
+                continue;
+            }
+            self.tables.insert((pid, table));
+            if table == "dev" {
+                let names = content.lines().filter_map(|line| line.split_once(':'));
+                self.links
+                    .extend(names.map(|(name, _)| name.trim().to_owned()));
             }
         }
     }
