@@ -73,7 +73,13 @@ defmodule LinxNative.Test.Vm do
   Ends it and awaits that.
   """
   def stop(%__MODULE__{peer: peer, os_pid: os_pid}) do
-    if Process.alive?(peer), do: :peer.stop(peer)
+    # It may end by itself meanwhile.
+    try do
+      :peer.stop(peer)
+    catch
+      :exit, _reason -> :ok
+    end
+
     gone? = fn -> not File.exists?("/proc/#{os_pid}") end
     Await.until(gone?) || raise "the VM #{os_pid} does not end"
     :ok
