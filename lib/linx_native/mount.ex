@@ -122,7 +122,7 @@ defmodule LinxNative.Mount do
   | error for a wrong option | EINVAL | the kernel's words | EINVAL | EINVAL | the kernel's words |
   | source here, target in a container | no: both in the container | no: both in the container | when it starts | when it starts | also while it runs |
   | target of a bind | by name; with `create_target` by descriptor | by name | by descriptor | by descriptor | by descriptor |
-  | unmount | by name | by name | | | by descriptor |
+  | unmount | by name | by name | | | by descriptor; without `detach:` by the last name in one |
   | `pivot_root` | by name | | by working directory | by working directory | by descriptor |
   | read-only, recursively | the top only | yes, before it is attached | yes, after it is attached | the top only | yes, before it is attached |
   | mapped ids | no | yes | yes | | yes |
