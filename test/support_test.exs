@@ -214,6 +214,12 @@ defmodule LinxNative.Test.SupportTest do
       [%{id: id} | _] = Departures.listed()
       assert_raise RuntimeError, fn -> expect(id, rust: 1, c: 1) end
     end
+
+    test "are those of the guide" do
+      guide = File.read!("docs/departures.md")
+      rows = for [_, id] <- Regex.scan(~r/^\| (D\d+) \|/m, guide), do: String.to_atom(id)
+      assert rows == for(%{id: id} <- Departures.listed(), do: id)
+    end
   end
 
   defp link(container, file), do: File.read_link!(Container.ns_path(container, file))

@@ -21,6 +21,15 @@ defmodule LinxNative.Errno do
     enotrecoverable erfkill ehwpoison
   )a
 
+  # ENOTSUPP of linux/errno.h is meant for the kernel's own use, but netlink returns it.
+  @beyond [enotsupp: 524]
+
+  @numbers @names
+           |> Enum.with_index(1)
+           |> Enum.reject(&match?({:_, _number}, &1))
+           |> Kernel.++(@beyond)
+           |> Map.new()
+
   @typedoc "A name, for example `:enoent`, or the number if Linux has no name for it."
   @type t :: atom | pos_integer
 
@@ -31,12 +40,7 @@ defmodule LinxNative.Errno do
       :enoent
   """
   @spec name(pos_integer) :: t
-  for {name, number} <- Enum.with_index(@names, 1), name != :_ do
-    def name(unquote(number)), do: unquote(name)
-  end
-
-  # ENOTSUPP of linux/errno.h is meant for the kernel's own use, but netlink returns it.
-  def name(524), do: :enotsupp
+  for {name, number} <- @numbers, do: def(name(unquote(number)), do: unquote(name))
   def name(number), do: number
 
   @doc false
@@ -51,12 +55,6 @@ defmodule LinxNative.Errno do
       words -> "#{words} (#{inspect(name)}, errno #{number})"
     end
   end
-
-  @numbers @names
-           |> Enum.with_index(1)
-           |> Enum.reject(&match?({:_, _number}, &1))
-           |> Map.new()
-           |> Map.put(:enotsupp, 524)
 
   @doc """
   Returns the number of a name; a number is returned as it is.

@@ -174,4 +174,37 @@ defmodule LinxNative.DocumentationTest do
 
     assert device |> Attributes.encode(schema) |> Attributes.decode!(schema) == device
   end
+
+  describe "LinxNative.Conn.start_link/2" do
+    setup do
+      [options, booleans] =
+        Conn
+        |> doc(:start_link)
+        |> section("Options")
+        |> String.split("These options of `netlink(7)`")
+
+      %{options: names(options), booleans: names(booleans)}
+    end
+
+    # The first words of each item: `:a`, `:b` - …
+    defp names(text) do
+      for [item] <- Regex.scan(~r/^  \* (`:.+?) - /m, text, capture: :all_but_first),
+          [name] <- Regex.scan(~r/`:(\w+)`/, item, capture: :all_but_first),
+          do: String.to_atom(name)
+    end
+
+    test "every option that it takes, and no other", %{options: options, booleans: booleans} do
+      refused = assert_raise ArgumentError, fn -> Conn.start_link(:route, none: 1) end
+      taken = Regex.scan(~r/:(\w+)/, Exception.message(refused), capture: :all_but_first)
+      taken = for [name] <- taken, name != "none", uniq: true, do: String.to_atom(name)
+      assert Enum.sort(taken) == Enum.sort(options ++ booleans)
+    end
+
+    test "the boolean options are options of the socket", %{booleans: booleans} do
+      for name <- booleans, on <- [true, false] do
+        {:ok, conn} = Conn.start_link(:route, [{name, on}])
+        assert Conn.get_option(conn, name) == {:ok, on}
+      end
+    end
+  end
 end

@@ -4,7 +4,7 @@ defmodule LinxNative.Conn.Entries do
   # Assigns the entries of an exchange (see `t:LinxNative.Native.entry/0`) to requests and to the inbox.
 
   alias LinxNative.Conn.{Requests, State}
-  alias LinxNative.{Error, Message}
+  alias LinxNative.{Error, Message, Native}
 
   # The approximate memory of a kept message besides its bytes, in bytes.
   @overhead 256
