@@ -4,7 +4,7 @@ defmodule LinxNative.Test.SupportTest do
   @briefly 50
 
   describe "Machine" do
-    test "notices a descriptor, and that it is gone again" do
+    test "notices a descriptor that is opened or closed" do
       before = Machine.snapshot()
       {:ok, file} = :file.open("/dev/null", [:raw])
       assert [line] = Machine.changes(before, @briefly)
@@ -76,7 +76,7 @@ defmodule LinxNative.Test.SupportTest do
       end
     end
 
-    test "notices what is left in the temporary folder, however deep" do
+    test "notices files that are left in the temporary folder, however deep" do
       before = Surroundings.snapshot()
       folder = Path.join(System.tmp_dir!(), "left")
       File.mkdir_p!(folder <> "/deep")
@@ -90,7 +90,7 @@ defmodule LinxNative.Test.SupportTest do
   end
 
   describe "Folder" do
-    test "goes without what is still mounted in it" do
+    test "is removed without the content of mounts in it" do
       vm = Vm.start(wrap: ["unshare", "--mount", "--propagation=private", "--"])
       [folder, source] = for _ <- 1..2, do: Folder.make!()
       File.write!(source <> "/kept", "")
@@ -107,7 +107,7 @@ defmodule LinxNative.Test.SupportTest do
   end
 
   describe "Container" do
-    test "has the namespaces asked for, and no others" do
+    test "has exactly the requested namespaces" do
       container = Container.start([:net, :pid])
 
       for {file, own?} <- [net: true, pid: true, mnt: false, user: false] do
@@ -136,7 +136,7 @@ defmodule LinxNative.Test.SupportTest do
   end
 
   describe "Harness" do
-    test "tells the namespace of a socket" do
+    test "returns the namespace of a socket" do
       container = Container.start([:net])
       {:ok, inside} = :socket.open(16, :raw, 0, %{netns: Container.ns_path(container, :net)})
       {:ok, fd} = :socket.getopt(inside, :otp, :fd)
@@ -157,7 +157,7 @@ defmodule LinxNative.Test.SupportTest do
       assert File.read!(a) == a
     end
 
-    test "says what it cannot do" do
+    test "reports an unknown subcommand" do
       assert {"linx_harness: " <> _, 125} = Harness.run("hold", ["--what"])
       assert {"linx_harness: " <> _, 125} = Harness.run("socket", [System.pid(), "999999"])
     end
@@ -209,7 +209,7 @@ defmodule LinxNative.Test.SupportTest do
   end
 
   describe "Departures" do
-    test "knows only what is listed, and only differences" do
+    test "accepts only listed departures, and only differences" do
       assert_raise RuntimeError, fn -> expect(:D0, rust: 1, c: 2) end
       [%{id: id} | _] = Departures.listed()
       assert_raise RuntimeError, fn -> expect(id, rust: 1, c: 1) end

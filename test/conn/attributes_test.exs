@@ -113,7 +113,7 @@ defmodule LinxNative.AttributesTest do
       assert_raise ArgumentError, said, fn -> Attributes.encode([{2, nested}]) end
     end
 
-    test "a NUL in a string" do
+    test "refuses a NUL in a string" do
       said = "attribute 3 has a NUL in its string"
 
       for string <- [<<0>>, <<"eth0", 0>>, <<"e", 0, "h">>] do
@@ -121,7 +121,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "what is no value" do
+    test "refuses what is not a value" do
       for value <- [
             nil,
             1,
@@ -139,7 +139,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "a value without its kind is refused with what was meant" do
+    test "refuses a value without its kind, with a suggestion" do
       for {value, meant} <- [
             {1500, "cannot hold 1500: a number is given with its kind, as {:u32, 1500}"},
             {true, "cannot hold true: a flag is given as :flag"},
@@ -152,7 +152,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "a value in others is refused with where it is" do
+    test "refuses a nested value, with its path" do
       attributes = [{18, {:nested, [{2, {:nested, [{1, 5}]}}]}}]
 
       assert_raise ArgumentError, ~r/^attribute 1 of 2 of 18 cannot hold 5: /, fn ->
@@ -160,7 +160,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "no attribute" do
+    test "refuses what is not an attribute" do
       said = ~s(an attribute is {type or name, value}, not "eth0")
       assert_raise ArgumentError, said, fn -> Attributes.encode(["eth0"]) end
     end
@@ -172,13 +172,13 @@ defmodule LinxNative.AttributesTest do
       assert Attributes.decode("", %{1 => :u8}) == {:ok, []}
     end
 
-    test "in order, each as often as it is there, without flag bits" do
+    test "in order, with repeated types, without flag bits" do
       binary = raw(2, "a") <> raw(0x8001, "bb") <> raw(0x4002, "ccc") <> raw(0xFFFF, "")
       expected = [{2, "a"}, {1, "bb"}, {2, "ccc"}, {@max_type, ""}]
       assert Attributes.decode(binary) == {:ok, expected}
     end
 
-    test "the last one may lack some of its padding, or all" do
+    test "the last attribute may lack a part of its padding, or all of it" do
       for size <- 5..8, binary = binary_part(raw(1, "x"), 0, size) do
         assert Attributes.decode(binary) == {:ok, [{1, "x"}]}
         assert Attributes.decode(raw(2, "y") <> binary) == {:ok, [{2, "y"}, {1, "x"}]}
@@ -258,7 +258,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "bytes for what it does not know, or calls bytes" do
+    test "bytes for unknown types, and for the kind :binary" do
       binary = raw(1, "one") <> raw(0x8002, "two")
       assert Attributes.decode(binary, %{1 => :binary}) == {:ok, [{1, "one"}, {2, "two"}]}
     end
@@ -285,7 +285,7 @@ defmodule LinxNative.AttributesTest do
                {:ok, [{1, [[<<7>>], [<<8>>, "x"]]}]}
     end
 
-    test "every error has its offset in the whole, however deep" do
+    test "every error has its offset in the whole input, however deep it is nested" do
       # 8 bytes of another, the header of 1, 8 bytes in it, the header of 2: then what is wrong.
       deep = fn bad -> raw(9, "1234") <> raw(1, raw(8, "1") <> raw(2, bad)) end
       schema = %{1 => {:nested, %{2 => {:list, :u16}}}}
@@ -303,12 +303,12 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "the first error is told" do
+    test "the first error is returned" do
       binary = raw(1, "bad") <> <<1>>
       assert Attributes.decode(binary, %{1 => :u8}) == malformed({:bad_value, 1}, 0)
     end
 
-    test "attributes have the names that the schema has for them, others their types" do
+    test "attributes have the names of the schema, others their types" do
       binary = raw(3, <<"eth0", 0>>) <> raw(4, <<1500::native-32>>) <> raw(5, "a") <> raw(6, "b")
       schema = %{:ifname => {3, :string}, :mtu => {4, :u32}, 6 => :string}
 
@@ -334,14 +334,14 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "names of numbers, and numbers that have none" do
+    test "names of numbers, and numbers without a name" do
       schema = %{1 => {:enum, :u8, [down: 2, up: 6]}}
       binary = raw(1, <<6>>) <> raw(1, <<2>>) <> raw(1, <<7>>)
       assert Attributes.decode(binary, schema) == {:ok, [{1, :up}, {1, :down}, {1, 7}]}
       assert Attributes.decode(raw(1, <<0, 6>>), schema) == malformed({:bad_value, 1}, 0)
     end
 
-    test "names of bits, in their order, and the bits that have none" do
+    test "names of bits, in order, and bits without a name" do
       schema = %{1 => {:bits, :u32, %{up: 1, running: 0x40, loopback: 8}}}
 
       for {number, names} <- [
@@ -356,7 +356,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "random attributes come back as they were" do
+    test "random attributes decode to what was encoded" do
       :rand.seed(:exsss, {2026, 11, 23})
 
       for _ <- 1..2_000 do
@@ -384,7 +384,7 @@ defmodule LinxNative.AttributesTest do
       names: {9, {:list, :string}}
     }
 
-    test "gives the bytes that decode with it takes, and back" do
+    test "is the inverse of decode" do
       attributes = [
         name: "eth0",
         mtu: 1500,
@@ -406,7 +406,7 @@ defmodule LinxNative.AttributesTest do
       assert Attributes.encode(attributes, Attributes.schema(@schema)) == binary
     end
 
-    test "lays them out as the kernel has them" do
+    test "lays attributes out as the kernel does" do
       for {attribute, bytes} <- [
             {{:name, "eth0"}, raw(3, <<"eth0", 0>>)},
             {{:mtu, 1500}, raw(4, <<1500::native-32>>)},
@@ -423,7 +423,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "takes the type in place of the name, and unknown types with their kinds" do
+    test "takes the type instead of the name, and unknown types with their kinds" do
       assert Attributes.encode([{3, "eth0"}], @schema) ==
                Attributes.encode([name: "eth0"], @schema)
 
@@ -433,7 +433,7 @@ defmodule LinxNative.AttributesTest do
                raw(0x8012, raw(0x8002, raw(1, <<5>>)))
     end
 
-    test "a name that is unknown is refused with those there are" do
+    test "refuses an unknown name, with the known names" do
       said =
         "no attribute is named :nmae, did you mean :name? There are: " <>
           ":address, :flags, :info, :mac, :mtu, :name, :names, :state, :up"
@@ -447,7 +447,7 @@ defmodule LinxNative.AttributesTest do
       end
     end
 
-    test "a value of another kind is refused with what it can be" do
+    test "refuses a value of another kind, with the valid ones" do
       for {attribute, said} <- [
             {{:name, 5}, "attribute :name cannot hold 5, only a string"},
             {{:name, {:string, "a"}},
@@ -480,8 +480,8 @@ defmodule LinxNative.AttributesTest do
     end
   end
 
-  describe "a schema that is wrong is refused, whatever the attributes:" do
-    test "a kind that is none" do
+  describe "a wrong schema is refused, whatever the attributes are:" do
+    test "an unknown kind" do
       for {schema, said} <- [
             {%{3 => :sting}, "attribute 3: :sting is no kind, did you mean :string? There are: "},
             {%{name: {3, :u128}}, "attribute :name: :u128 is no kind"},
@@ -512,7 +512,7 @@ defmodule LinxNative.AttributesTest do
     end
   end
 
-  test "get the first of a type" do
+  test "get returns the first attribute of a type" do
     attributes = [{1, "a"}, {2, false}, {1, "b"}, {3, nil}]
     assert Attributes.get(attributes, 1) == "a"
     assert Attributes.get(attributes, 2, true) == false

@@ -37,7 +37,7 @@ defmodule LinxNative.Conn.CallTest do
     ]
   end
 
-  describe "a name that nobody has" do
+  describe "an unknown name" do
     test "exits, as in GenServer.call/3" do
       for {name, call} <- calls(5000) ++ [close: &Conn.close/1],
           nobody <- [:nobody_has_this_name, {:global, :nobody_has_this_name}] do
@@ -47,7 +47,7 @@ defmodule LinxNative.Conn.CallTest do
   end
 
   describe "a process that has ended" do
-    test "is closed" do
+    test "gives :closed" do
       conn = route!()
       :ok = Conn.close(conn)
 
@@ -58,8 +58,8 @@ defmodule LinxNative.Conn.CallTest do
     end
   end
 
-  describe "while a connection does not run" do
-    test "every call is over in time, and what was not sent is not sent later" do
+  describe "while a connection is suspended" do
+    test "every call times out, and unsent messages are not sent later" do
       conn = route!()
       :ok = :sys.suspend(conn)
 
@@ -70,7 +70,7 @@ defmodule LinxNative.Conn.CallTest do
       assert Process.info(self(), :messages) == {:messages, []}
     end
 
-    test "an event that comes for a caller that gave up is the next one's" do
+    test "an event for a caller that gave up goes to the next one" do
       conn = route!(groups: [1])
       :ok = :sys.suspend(conn)
       assert Conn.recv(conn, 20) == @timeout
@@ -80,7 +80,7 @@ defmodule LinxNative.Conn.CallTest do
     end
   end
 
-  test "what comes as the time of those who wait is over is lost to none" do
+  test "no event is lost that arrives when callers time out" do
     netns = {:pid, Container.start([:net]).pid}
     [conn, other] = [open!(:route, netns: netns, groups: [1]), open!(:route, netns: netns)]
     do!(other, Links.create("blue"))
@@ -127,7 +127,7 @@ defmodule LinxNative.Conn.CallTest do
   end
 
   describe "from another node" do
-    test "timeouts count from the call, there is no clock but the caller's, and a stream works" do
+    test "timeouts start with the call, by the caller's clock, and a stream works" do
       {owner, other, there} = nodes!()
 
       # The process that evaluates it ends, and the connection must not.
@@ -178,7 +178,7 @@ defmodule LinxNative.Conn.CallTest do
     end
   end
 
-  describe "callers that leave at once hold up nobody:" do
+  describe "callers that leave at the same time delay nobody:" do
     @many 16_000
 
     # The server looks at each waiting caller at most once more, whatever their number: it takes a million steps (of the
@@ -194,7 +194,7 @@ defmodule LinxNative.Conn.CallTest do
       assert reductions(conn) - before < @most * @many
     end
 
-    test "those who wait in recv/2" do
+    test "callers that wait in recv/2" do
       conn = route!()
       callers = for _ <- 1..@many, do: spawn(fn -> Conn.recv(conn) end)
       waiting = fn -> length(Inbox.waiting(:sys.get_state(conn).inbox)) end
@@ -202,7 +202,7 @@ defmodule LinxNative.Conn.CallTest do
       leave!(conn, callers, fn -> waiting.() == 0 end)
     end
 
-    test "those who wait for a dump" do
+    test "callers that wait for a dump" do
       {silent, conn} = {open!(:usersock, accept: :any), open!(:route)}
       # One dump is on its way as long as its parts are not received.
       :ok = :sys.suspend(silent)
@@ -216,7 +216,7 @@ defmodule LinxNative.Conn.CallTest do
       assert {:ok, [_ | _]} = Conn.request(conn, Links.dump())
     end
 
-    test "those whose time is over" do
+    test "callers whose timeout is over" do
       conn = route!()
       :ok = :sys.suspend(conn)
       test = self()
@@ -251,13 +251,13 @@ defmodule LinxNative.Conn.CallTest do
       {conn, request}
     end
 
-    test "is asked for again, so many times" do
+    test "is asked for again, as often as :retry says" do
       {conn, request} = interrupted(3)
       assert {:ok, [_link]} = Conn.request(conn, request, retry: 3)
       assert Conn.Test.unused(conn) == []
     end
 
-    test "is an error with what had come, when it was asked for often enough" do
+    test "is an error with the messages that had arrived, after the last attempt" do
       {conn, request} = interrupted(3)
 
       assert {:error, %Error{reason: :dump_interrupted} = error} =
@@ -267,7 +267,7 @@ defmodule LinxNative.Conn.CallTest do
       assert {:ok, [_link]} = Conn.request(conn, request)
     end
 
-    test "is not asked for again by itself, nor is another error" do
+    test "is not asked for again by default, and no other error is" do
       {conn, request} = interrupted(1)
       assert {:error, %Error{reason: :dump_interrupted}} = Conn.request(conn, request)
       {:ok, refusing} = Conn.Test.start_link([{request, {:error, :eperm}}, {request, :ok}])

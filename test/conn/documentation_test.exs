@@ -57,7 +57,7 @@ defmodule LinxNative.DocumentationTest do
     assert binding[:index] == Links.index!(binding[:conn], "blue")
   end
 
-  test "LinxNative.Rtnetlink.message/2, as the kernel takes it" do
+  test "LinxNative.Rtnetlink.message/2, accepted by the kernel" do
     {:ok, conn} = Conn.start_link(:route, netns: {:pid, Container.start([:net]).pid})
     # What the three work on: a link with the index 3, which the gateway is on.
     for name <- ["one", "two"],

@@ -78,7 +78,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert Conn.Test.unused(conn) == []
     end
 
-    test "are refusals, as those of the kernel" do
+    test "can be errors, as those of the kernel" do
       conn =
         start!([
           {get(), {:error, :enodev}},
@@ -95,25 +95,25 @@ defmodule LinxNative.Conn.DoubleTest do
                Conn.request(conn, delete())
     end
 
-    test "may be missing" do
+    test "can be missing" do
       conn = start!([{get(), :ignore}, {get(), :ok}])
       assert {:error, %Error{reason: :timeout}} = Conn.request(conn, get(), timeout: 200)
       assert {:ok, []} = Conn.request(conn, get())
     end
 
-    test "may say that a dump was interrupted" do
+    test "can interrupt a dump" do
       interrupted = %{link(1, "lo") | flags: Message.flags([:dump_intr])}
       conn = start!([{dump(), {:ok, [interrupted]}}])
       assert {:error, %Error{reason: :dump_interrupted} = error} = Conn.request(conn, dump())
       assert names(error.messages) == ["lo"]
     end
 
-    test "to a request without acknowledgement" do
+    test "are given to a request without acknowledgement" do
       conn = start!([{get(), {:ok, [link(1, "lo")]}}])
       assert {:ok, [_link]} = Conn.request(conn, get(), ack: false)
     end
 
-    test "to what is sent without waiting" do
+    test "are given to messages of send/3" do
       requests =
         for index <- 1..2,
             do: Rtnetlink.message(:getlink, flags: [:request], header: [index: index])
@@ -127,7 +127,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert {:ok, [%Message{sequence: ^second}], _origin} = Conn.recv(conn, @patience)
     end
 
-    test "to a stream, each time it is enumerated" do
+    test "are given to a stream, each time it is enumerated" do
       links = for index <- 1..100, do: link(index, "link#{index}")
       interrupted = %{link(1, "lo") | flags: Message.flags([:dump_intr])}
 
@@ -144,7 +144,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert Conn.Test.unused(conn) == []
     end
 
-    test "to many at a time are each its own" do
+    test "go to their own callers, if many ask at a time" do
       conn = start!(fn request -> {:ok, [link(Rtnetlink.decode!(request).header.index, "x")]} end)
 
       1..200
@@ -156,7 +156,7 @@ defmodule LinxNative.Conn.DoubleTest do
       |> Stream.run()
     end
 
-    test "of generic netlink" do
+    test "can be of generic netlink" do
       conn =
         start!(
           fn %Message{type: 16} ->
@@ -210,7 +210,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert reason =~ ~r/expected:.*:getlink \(18\).*came:.*:dellink \(17\)/s
     end
 
-    test "with a request too many" do
+    test "with one request too many" do
       assert ending([], get()) =~ "no more requests were expected, but this one came:"
     end
 
@@ -219,7 +219,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert ending(fn %Message{type: 1} -> :ok end, get()) =~ "FunctionClauseError"
     end
 
-    test "with an answer that is none" do
+    test "with an invalid answer" do
       for answer <- [nil, {:ok, :links}, {:ok, [:link]}, {:ok, link(1, "lo")}] do
         assert ending([{get(), answer}], get()) =~
                  "an answer is :ok, {:ok, messages}, {:error, name}, {:error, {name, text}} or :ignore, not #{inspect(answer)}"
@@ -229,7 +229,7 @@ defmodule LinxNative.Conn.DoubleTest do
                "no errno is named :enodve, did you mean :enodev?"
     end
 
-    test "with answers that are none" do
+    test "with invalid answers" do
       for answers <- [nil, [:ok], [{:getlink, :ok}], fn -> :ok end] do
         assert_raise ArgumentError, ~r/^answers are a list of/, fn ->
           Conn.Test.start_link(answers)
@@ -246,7 +246,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert names([event]) == ["blue"]
     end
 
-    test "wait until somebody wants them" do
+    test "wait until they are claimed" do
       conn = start!([{get(), :ok}])
       assert :not_joined = Conn.Test.send_event(conn, :link, [link(3, "blue")])
       :ok = Conn.join_group(conn, :link)
@@ -261,14 +261,14 @@ defmodule LinxNative.Conn.DoubleTest do
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
-    test "wake whoever waits" do
+    test "wake a waiting caller" do
       conn = start!([], groups: [:link])
       task = Task.async(fn -> Conn.recv(conn, :infinity) end)
       :ok = Conn.Test.send_event(conn, :link, [link(3, "blue")])
       assert {:ok, [_event], _origin} = Task.await(task, :infinity)
     end
 
-    test "may be lost" do
+    test "can be lost" do
       conn = start!([{get(), :ok}], groups: [:link], active: true, subscriber: self())
       :ok = Conn.Test.overrun(conn)
       assert_receive {:netlink_error, ^conn, %Error{reason: :overrun}}, @patience
@@ -277,7 +277,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert {:ok, []} = Conn.request(conn, get())
     end
 
-    test "that are too long" do
+    test "that are too long are errors" do
       conn = start!([], groups: [:link], datagram: 64)
       event = link(3, String.duplicate("x", 100))
       length = byte_size(Message.encode(event))
@@ -305,14 +305,14 @@ defmodule LinxNative.Conn.DoubleTest do
       :ok = Conn.detach_filter(conn)
     end
 
-    test "what it has not" do
+    test "a descriptor and other ports are refused" do
       conn = start!([], accept: :any)
       assert {:error, %Error{reason: :ebadf}} = Conn.descriptor(conn)
       assert {:error, %Error{reason: :econnrefused}} = Conn.request(conn, get(), to: 7)
       assert {:ok, {0, 0}} = Conn.netns(conn)
     end
 
-    test "a trace shows what goes over it" do
+    test "a trace shows its messages" do
       conn = start!([{get(), :ok}], trace: self())
       {:ok, []} = Conn.request(conn, get())
 
@@ -323,7 +323,7 @@ defmodule LinxNative.Conn.DoubleTest do
                        %Conn.Trace{direction: :received, messages: [%{type: 2}]}}
     end
 
-    test "it ends what waits when it is closed, and nothing is left" do
+    test "waiting callers get :closed when it is closed, and nothing is left" do
       conn = start!([], name: __MODULE__)
       waiting = Task.async(fn -> Conn.recv(__MODULE__, :infinity) end)
       LinxNative.Test.Conns.await_blocked!(waiting)
@@ -334,7 +334,7 @@ defmodule LinxNative.Conn.DoubleTest do
       assert_receive {:DOWN, ^monitor, :process, ^kernel, _reason}, @patience
     end
 
-    test "it ends with the one that started it, and when it is killed" do
+    test "it ends when the process that started it ends or is killed" do
       for ending <- [:normal, :kill] do
         test = self()
 
@@ -353,7 +353,7 @@ defmodule LinxNative.Conn.DoubleTest do
       end
     end
 
-    test "under a supervisor, by name" do
+    test "it runs under a supervisor, with a name" do
       conn = start_supervised!({Conn.Test, {[{get(), :ok}], name: Links}})
       assert {:ok, []} = Conn.request(Links, get())
       other = start_supervised!({Conn.Test, []})

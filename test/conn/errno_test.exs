@@ -10,7 +10,7 @@ defmodule LinxNative.ErrnoTest do
   @moduletag :conn
 
   # EWOULDBLOCK and the like are second names of some.
-  test "each number below 134 has the name of the C library, or is itself" do
+  test "each number below 134 has the name of the C library, or no name" do
     {output, 0} = Harness.run("errnos", [])
 
     names =
@@ -25,7 +25,7 @@ defmodule LinxNative.ErrnoTest do
         do: assert({errno, Errno.name(errno)} == {errno, Map.get(names, errno, errno)})
   end
 
-  test "beyond it has only the one that netlink answers" do
+  test "of the numbers above, only the one that netlink returns has a name" do
     for errno <- 134..4095, errno != 524, do: assert(Errno.name(errno) == errno)
     assert Errno.name(524) == :enotsupp
   end

@@ -31,8 +31,8 @@ defmodule LinxNative.Conn.EventsTest do
     %{container: container, maker: maker, index: Links.index!(maker, "link")}
   end
 
-  describe "at a rate that the buffer holds, none is lost" do
-    test "while they are wanted", context do
+  describe "at a rate that fits into the buffer, no event is lost" do
+    test "while a subscriber wants them", context do
       conn = start(context, active: true, subscriber: self(), read_buffer: @large)
       names = rename(context, 1..@many)
       assert await_names(conn, List.last(names)) == names
@@ -40,7 +40,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert %{drops: 0, counters: %{overruns: 0}} = Conn.info!(conn)
     end
 
-    test "while nobody wants them", context do
+    test "while they are unclaimed", context do
       conn = start(context, read_buffer: @large)
       names = rename(context, 1..@many)
       assert receive_names(conn, List.last(names)) == names
@@ -85,8 +85,8 @@ defmodule LinxNative.Conn.EventsTest do
     end
   end
 
-  describe "at a rate that the buffer does not hold" do
-    test "it is told where the gap is, once, and the connection goes on", context do
+  describe "at a rate that does not fit into the buffer" do
+    test "the loss is reported once, in order, and the connection continues to work", context do
       conn = start(context, read_buffer: @small)
       names = rename(context, 1..@many)
       :ok = Conn.active(conn, true)
@@ -107,7 +107,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert drops > 0
     end
 
-    test "it is told to whoever waits, where the gap is", context do
+    test "the loss is reported to a waiting caller, in order", context do
       conn = start(context, read_buffer: @small)
       names = rename(context, 1..@many)
       before = receive_names(conn)
@@ -118,7 +118,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert receive_names(conn, name) == [name]
     end
 
-    test "it is told again for the next gap", context do
+    test "the next loss is reported again", context do
       conn = start(context, read_buffer: @small)
 
       for n <- 1..3 do
@@ -130,7 +130,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert %{counters: %{overruns: 3}} = Conn.info!(conn)
     end
 
-    test "a request made meanwhile is answered, and the gap is where it was", context do
+    test "a request in between is answered, and the loss is reported in order", context do
       conn = start(context, read_buffer: @small)
       names = rename(context, 1..@many)
       assert {:ok, [link]} = Conn.request(conn, Links.get(context.index))
@@ -139,7 +139,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert before != [] and List.starts_with?(names, before)
     end
 
-    test "nothing is told where that was not wanted", context do
+    test "nothing is reported with :no_enobufs", context do
       conn = start(context, read_buffer: @small, no_enobufs: true)
       names = rename(context, 1..@many)
       :ok = Conn.active(conn, true)
@@ -185,7 +185,7 @@ defmodule LinxNative.Conn.EventsTest do
       refute_received {:netlink_passive, ^conn}
     end
 
-    test "of all, until nothing is wanted any more", context do
+    test "of all, until active: false", context do
       conn = start(context, read_buffer: @large)
       :ok = Conn.active(conn, true)
       first = rename(context, 1..10)
@@ -198,7 +198,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert await_names(conn, List.last(second)) == second
     end
 
-    test "comes after those who wait", context do
+    test "comes after waiting callers", context do
       conn = start(context, read_buffer: @large)
       :ok = Conn.active(conn, true)
       waiting = Task.async(fn -> Conn.recv(conn) end)
@@ -225,7 +225,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert receive_names(conn, List.last(names)) == names
     end
 
-    test "is the last subscriber's", context do
+    test "applies to the last subscriber", context do
       conn = start(context, read_buffer: @large)
       other = Task.async(fn -> Conn.active(conn, true) end)
       assert Task.await(other, :infinity) == :ok
@@ -236,8 +236,8 @@ defmodule LinxNative.Conn.EventsTest do
     end
   end
 
-  describe "while nobody wants them, requests" do
-    test "are answered, and the events are kept in their order", context do
+  describe "while events are unclaimed, requests" do
+    test "are answered, and the events are kept in order", context do
       conn = start(context, read_buffer: @large)
 
       names =
@@ -253,7 +253,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
-    test "are answered, and it is told once where there is no room for more", context do
+    test "are answered, and a loss for lack of room is reported once", context do
       conn = start(context, read_buffer: @large, event_buffer: 8_000)
       names = rename(context, 1..20)
 
@@ -271,7 +271,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert receive_names(conn, name) == [name]
     end
 
-    test "are answered, and each message that is kept counts #{@overhead} bytes more than it has" do
+    test "are answered, and each kept message counts #{@overhead} bytes more than its size" do
       message = %Message{type: 20, body: <<0::32>>}
       size = byte_size(Message.encode(message)) + @overhead
       {:ok, sender} = Conn.start_link(:usersock)
@@ -302,7 +302,7 @@ defmodule LinxNative.Conn.EventsTest do
     end
   end
 
-  describe "what nobody wants yet stays in the kernel, also where nothing is kept:" do
+  describe "unclaimed events stay in the kernel's buffer, also if none are kept:" do
     test "recv/2 takes one", context do
       conn = start(context, read_buffer: @large, event_buffer: 0)
       names = rename(context, 1..5)
@@ -311,7 +311,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info!(conn)
     end
 
-    test "several that wait take one each", context do
+    test "several waiting callers take one each", context do
       conn = start(context, read_buffer: @large, event_buffer: 0)
       waiting = for _ <- 1..2, do: Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 2 end)
@@ -326,7 +326,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert %{drops: 0, counters: %{events: 5, overruns: 0}} = Conn.info!(conn)
     end
 
-    test "a subscriber takes as many as it says", context do
+    test "a subscriber takes as many as it wants", context do
       conn = start(context, read_buffer: @large, event_buffer: 0)
       names = rename(context, 1..10)
 
@@ -343,8 +343,8 @@ defmodule LinxNative.Conn.EventsTest do
     end
   end
 
-  describe "where an event is from" do
-    test "is told: the kernel, to a group", context do
+  describe "the origin of an event" do
+    test "is the kernel, with the group", context do
       conn = start(context, [])
       rename(context, [1])
 
@@ -352,7 +352,7 @@ defmodule LinxNative.Conn.EventsTest do
                Conn.recv(conn, patience())
     end
 
-    test "is told without the group where that was not wanted", context do
+    test "has no group with packet_info: false", context do
       conn = start(context, packet_info: false)
       rename(context, [1])
       assert {:ok, [message], %{port_id: 0, group: nil}} = Conn.recv(conn, patience())
@@ -368,7 +368,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert {:ok, [_message], %{group: @link_group}} = Conn.recv(conn, patience())
     end
 
-    test "is told with the namespace, of all that have an id there", context do
+    test "has the namespace with :listen_all_nsid", context do
       other = Container.start([:net])
       unknown = Container.start([:net])
       conn = start(context, listen_all_nsid: true)
@@ -387,8 +387,8 @@ defmodule LinxNative.Conn.EventsTest do
     end
   end
 
-  describe "what the connection itself changes" do
-    test "is an event with its number, and no part of the answer", context do
+  describe "a change by the connection itself" do
+    test "is an event with its sequence number, and not part of the answer", context do
       conn = start(context, groups: [@address_group])
       :ok = Conn.active(conn, true)
       port_id = Conn.info!(conn).port_id
@@ -411,7 +411,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert %{counters: %{late: 0}} = Conn.info!(conn)
     end
 
-    test "is its answer where it asks for an echo, and then no event", context do
+    test "is part of the answer if it asks for an echo, and not an event", context do
       conn = start(context, groups: [@address_group])
       request = Links.add_address(context.index, <<10, 0, 0, 1>>)
       request = %{request | flags: request.flags + Message.flags([:echo])}
@@ -420,7 +420,7 @@ defmodule LinxNative.Conn.EventsTest do
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
-    test "is no answer to another that waits, whatever its number", context do
+    test "is not an answer to another caller, whatever its sequence number", context do
       conn = start(context, groups: [@address_group], read_buffer: @large)
 
       changing =

@@ -27,7 +27,7 @@ defmodule LinxNative.Conn.ExamplesTest do
     line
   end
 
-  test "link_events.exs tells what it does to a link, in this order" do
+  test "link_events.exs prints each change of a link, in order" do
     output = run!("link_events.exs")
     assert [_, inode] = Regex.run(~r/^Network namespace (\d+), of process \d+$/m, output)
     {:ok, {_device, own}} = LinxNative.netns_id(:host)
@@ -44,7 +44,7 @@ defmodule LinxNative.Conn.ExamplesTest do
     assert List.last(rest) == ["green", "down", "deleted"]
   end
 
-  test "links.exs has a line for each network namespace, with its links" do
+  test "links.exs prints a line for each network namespace, with its links" do
     name = "linx_native_#{System.pid()}"
     container = Container.start([:net])
     Container.sh!(container, "ip link add marker type bridge && ip link set marker up")
@@ -65,7 +65,7 @@ defmodule LinxNative.Conn.ExamplesTest do
     assert line!(output, named) == "#{named}  netns #{name}: 1 lo down"
   end
 
-  test "ethtool.exs has a line for each link, with its speed where it has one" do
+  test "ethtool.exs prints a line for each link, with its speed if it has one" do
     lines = run!("ethtool.exs") |> String.split("\n", trim: true)
     {:ok, conn} = Conn.start_link(:route)
     {:ok, links} = Conn.request(conn, Links.dump())
@@ -79,7 +79,7 @@ defmodule LinxNative.Conn.ExamplesTest do
   end
 
   # In their order, with what the ones before have bound. The first finds the container that the reader has started.
-  test "those of the README run as pasted" do
+  test "the examples of the README run as pasted" do
     container = Container.start([:mount, :net, :pid])
     readme = File.read!(Path.join(@root, "README.md"))
     [_, section] = String.split(readme, "## Examples\n")
@@ -97,7 +97,7 @@ defmodule LinxNative.Conn.ExamplesTest do
     assert %{options: ["ro" | _]} = Container.mount_at(container, "/mnt/usr")
   end
 
-  test "that of the documentation of LinxNative.Conn" do
+  test "the example in the documentation of LinxNative.Conn runs" do
     container = Container.start([:net])
     {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(Conn)
     [text, _] = String.split(text, "or under a supervisor")

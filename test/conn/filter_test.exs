@@ -24,7 +24,7 @@ defmodule LinxNative.Conn.FilterTest do
   defp refused(refusal), do: {:error, %Error{reason: :filter, detail: refusal}}
 
   describe "a program" do
-    test "is its instructions in native order" do
+    test "has its instructions in native order" do
       program = [{0x28, 0, 0, 4}, {0x15, 0, 1, 0x01020304}, {0x06, 0, 0, @max32}, @return]
 
       assert assemble(program) ==
@@ -50,7 +50,7 @@ defmodule LinxNative.Conn.FilterTest do
       assert assemble([@return, {0x07, 0, 0, 0}]) == refused({1, :no_return})
     end
 
-    test "is of the known opcodes" do
+    test "has only known opcodes" do
       for code <- 0..0xFFFF do
         # A cell is written first, and both jumps have their target.
         result = assemble([{0x02, 0, 0, 1}, {code, 0, 0, 1}, @return, @return])
@@ -61,7 +61,7 @@ defmodule LinxNative.Conn.FilterTest do
       end
     end
 
-    test "is of numbers in their ranges" do
+    test "has numbers in their ranges" do
       assert size([{0x04, 0xFF, 0xFF, @max32}, @return]) == 16
 
       for bad <- [
@@ -81,7 +81,7 @@ defmodule LinxNative.Conn.FilterTest do
       end
     end
 
-    test "is told its first mistake, and a missing return before memory" do
+    test "is refused with its first mistake; a missing return comes before memory" do
       assert assemble([{0x34, 0, 0, 0}, {0xFF, 0, 0, 0}]) == refused({0, :division_by_zero})
       assert assemble([{0x60, 0, 0, 0}, {0xFF, 0, 0, 0}]) == refused({1, :unknown_opcode})
       assert assemble([{0x60, 0, 0, 0}, load_length()]) == refused({1, :no_return})
@@ -89,7 +89,7 @@ defmodule LinxNative.Conn.FilterTest do
   end
 
   describe "a constant" do
-    test "is no divisor when it is 0" do
+    test "cannot be a divisor if it is 0" do
       for code <- [0x34, 0x94] do
         assert assemble([{code, 0, 0, 0}, @return]) == refused({0, :division_by_zero})
         for k <- [1, @max32], do: assert(size([{code, 0, 0, k}, @return]) == 16)
@@ -121,7 +121,7 @@ defmodule LinxNative.Conn.FilterTest do
       end
     end
 
-    test "is an offset or that of an ancillary load" do
+    test "is an offset or an ancillary load" do
       ancillary = 0xFFFF_F000
       known = for n <- 0..15, do: ancillary + 4 * n
 
@@ -141,7 +141,7 @@ defmodule LinxNative.Conn.FilterTest do
   end
 
   describe "a jump" do
-    test "without a condition stays inside" do
+    test "without a condition stays inside the program" do
       for k <- [0, 1, 2], do: assert(size([{@jump, 0, 0, k} | List.duplicate(@return, 3)]) == 32)
 
       for k <- [3, 4, @max32 - 1, @max32] do
@@ -154,7 +154,7 @@ defmodule LinxNative.Conn.FilterTest do
       assert assemble([{@jump, 0, 0, 4095} | far]) == refused({0, :bad_jump})
     end
 
-    test "with a condition stays inside both ways" do
+    test "with a condition stays inside the program on both ways" do
       for code <- @conditional do
         for {jt, jf} <- [{0, 0}, {2, 0}, {0, 2}, {2, 2}] do
           assert size([{code, jt, jf, 0} | List.duplicate(@return, 3)]) == 32
@@ -182,7 +182,7 @@ defmodule LinxNative.Conn.FilterTest do
     @write {0x02, 0, 0, 3}
     @read {0x60, 0, 0, 3}
 
-    test "is read when it was written" do
+    test "can be read if it was written" do
       for store <- @store, read <- @load_memory do
         assert size([{store, 0, 0, 3}, {read, 0, 0, 3}, @return]) == 24
 
@@ -194,7 +194,7 @@ defmodule LinxNative.Conn.FilterTest do
       end
     end
 
-    test "is unwritten when one of the paths did not write it" do
+    test "is unwritten if one of the paths did not write it" do
       for code <- @conditional do
         # True skips the write, false does not.
         assert assemble([{code, 1, 0, 0}, @write, @read, @return]) ==
@@ -208,7 +208,7 @@ defmodule LinxNative.Conn.FilterTest do
                refused({2, :unwritten_memory})
     end
 
-    test "is written when both of the paths wrote it" do
+    test "is written if both paths wrote it" do
       both = [{0x15, 0, 2, 0}, @write, {@jump, 0, 0, 1}, @write, @read, @return]
       assert size(both) == 48
       assert size([@write, {0x15, 1, 0, 0}, {0x02, 0, 0, 5}, @read, @return]) == 40
@@ -217,11 +217,11 @@ defmodule LinxNative.Conn.FilterTest do
       assert assemble(other) == refused({4, :unwritten_memory})
     end
 
-    test "counts as written where nothing gets to" do
+    test "counts as written in unreachable code" do
       assert size([{@jump, 0, 0, 1}, @read, @return]) == 24
     end
 
-    test "is unwritten after a return that was reached without it, as for the kernel" do
+    test "is unwritten after a return that was reached without writing it, as in the kernel" do
       # Only the jump gets to the read, and it comes from the write.
       program = [{0x15, 0, 2, 0}, @write, {@jump, 0, 0, 1}, @return, @read, @return]
       assert assemble(program) == refused({4, :unwritten_memory})
@@ -229,7 +229,7 @@ defmodule LinxNative.Conn.FilterTest do
   end
 
   describe "readable programs" do
-    test "are of known instructions" do
+    test "have known instructions" do
       for {instruction, expected} <- [
             {load(:u8, 1), {0x30, 0, 0, 1}},
             {load(:u16, 2), {0x28, 0, 0, 2}},
@@ -249,7 +249,7 @@ defmodule LinxNative.Conn.FilterTest do
       assert_raise FunctionClauseError, fn -> load(:u64, 0) end
     end
 
-    test "compare with what a load gives for a field in native order" do
+    test "compare fields in native order by native16 and native32" do
       for n <- [0, 1, 0x0102, 0xFFFF], do: assert(<<native16(n)::big-16>> == <<n::native-16>>)
 
       for n <- [0, 1, 0x01020304, @max32] do
@@ -298,7 +298,7 @@ defmodule LinxNative.Conn.FilterTest do
       assert run(program, %Message{sequence: 70_001}) == 0
     end
 
-    test "drop what is too short to load from" do
+    test "drop datagrams that are too short to load from" do
       program = [load(:u8, 16), jump_greater(5, 0, 1), return(1), return(0)]
       assert run(program, %Message{body: <<6>>}) == 1
       assert run(program, %Message{body: <<5>>}) == 0

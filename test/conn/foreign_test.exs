@@ -88,7 +88,7 @@ defmodule LinxNative.Conn.ForeignTest do
   end
 
   describe "with accept: :kernel" do
-    test "what another port sends is refused to that, and nothing of it comes" do
+    test "a message of another port is refused, and not received" do
       for {protocol, number} <- [usersock: @usersock, route: 0] do
         conn = open!(protocol, active: true, subscriber: self())
         request = %Message{type: @type_of_request, sequence: 1, port_id: port_id(conn)}
@@ -100,7 +100,7 @@ defmodule LinxNative.Conn.ForeignTest do
       refute_received {:netlink, _conn, _messages, _origin}
     end
 
-    test "what another sends to a group is counted, and not looked at" do
+    test "a message of another port to a group is counted, and dropped" do
       conn = open!(:usersock, groups: [1], active: true, subscriber: self())
       broken = for {bytes, _reason} <- @broken, do: bytes
       for bytes <- [Message.encode(%Message{type: 20}) | broken], do: broadcast!(1, bytes)
@@ -110,7 +110,7 @@ defmodule LinxNative.Conn.ForeignTest do
       refute_received {:netlink_error, _conn, _reason}
     end
 
-    test "what another sends to a group and does not fit is counted as well" do
+    test "a message of another port to a group that is too long is counted too" do
       conn = open!(:usersock, groups: [1], datagram: 32, active: true, subscriber: self())
       broadcast!(1, Message.encode(%Message{type: 20, body: <<0::256>>}))
       assert Await.until(fn -> counter(conn, :foreign) == 1 end)
@@ -131,7 +131,7 @@ defmodule LinxNative.Conn.ForeignTest do
     end
   end
 
-  test "with accept: :any what another sends to a group is an event" do
+  test "with accept: :any a message of another port to a group is an event" do
     conn = open!(:usersock, accept: :any, groups: [1])
     message = %Message{type: 20, body: "hello, world"}
     broadcast!(1, Message.encode(message))
@@ -146,7 +146,7 @@ defmodule LinxNative.Conn.ForeignTest do
       %{asked: asked, forger: forger!()}
     end
 
-    test "comes as what it is", %{asked: asked, forger: forger} do
+    test "is received as an event of that port", %{asked: asked, forger: forger} do
       conn = open!(:usersock, accept: :any)
       {:ok, port_id} = Native.port_id(forger)
       {answer, request} = ask!(conn, asked)
@@ -161,7 +161,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert Task.await(answer, :infinity) == {:ok, []}
     end
 
-    test "does not end a request by being broken", %{asked: asked, forger: forger} do
+    test "does not end a request if it is malformed", %{asked: asked, forger: forger} do
       conn = open!(:usersock, accept: :any, datagram: 64)
       {answer, request} = ask!(conn, asked)
       <<_length::binary-4, rest::binary>> = Message.encode(request)
@@ -180,7 +180,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert Task.await(answer, :infinity) == {:ok, []}
     end
 
-    test "is not late where the true one would be", %{asked: asked, forger: forger} do
+    test "does not count as the late answer of a request", %{asked: asked, forger: forger} do
       conn = open!(:usersock, accept: :any)
       {caller, request} = ask!(conn, asked)
       Task.shutdown(caller, :brutal_kill)
@@ -196,7 +196,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert counter(conn, :late) == 1
     end
 
-    test "in the place of the kernel's does not reach the caller" do
+    test "instead of the kernel's does not reach the caller" do
       # The kernel's own answer is long, and lost by this: so the request waits.
       short = [load_length(), jump_greater(100, 0, 1), return(0), return(0xFFFF_FFFF)]
       forger = forger!(0)
@@ -227,7 +227,7 @@ defmodule LinxNative.Conn.ForeignTest do
   end
 
   describe "a request to another port" do
-    test "is answered by that port only, in several messages if it likes" do
+    test "is answered by that port only, also in several messages" do
       [conn, asked] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       {answer, request} = ask!(conn, asked)
       parts = for n <- 1..3, do: %{request | type: 30 + n, flags: 0, body: <<n::32>>}
@@ -235,7 +235,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert Task.await(answer, :infinity) == {:ok, parts}
     end
 
-    test "can be answered by one that another request is on its way to, with its own number only" do
+    test "is answered with its own number only, if that port has another request in flight" do
       [conn, one, two] = for _ <- 1..3, do: open!(:usersock, accept: :any)
       {answer_of_one, request_to_one} = ask!(conn, one, ack: false)
       {answer_of_two, request_to_two} = ask!(conn, two, ack: false)
@@ -253,7 +253,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert {:ok, [^forged], _origin} = Conn.recv(conn, 0)
     end
 
-    test "ends when that port's answer is broken" do
+    test "ends if that port's answer is malformed" do
       {conn, asked} = {open!(:usersock, accept: :any), forger!()}
       {:ok, to} = Native.port_id(asked)
       options = [to: to, timeout: :infinity]
@@ -269,7 +269,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert %{pending: 0, counters: %{malformed: 1}} = Conn.info!(conn)
     end
 
-    test "ends when that port's answer has no outcome, which is counted" do
+    test "ends if that port's answer has no outcome, which is counted" do
       [conn, asked] = for _ <- 1..2, do: open!(:usersock, accept: :any)
 
       for {message, n} <-
@@ -282,7 +282,7 @@ defmodule LinxNative.Conn.ForeignTest do
       end
     end
 
-    test "does not wait for the dumps of others, and holds up none" do
+    test "neither waits for dumps nor delays them" do
       conn = open!(:route, accept: :any)
       {:ok, to} = Native.port_id(forger!(0))
       request = %Message{type: @type_of_request, flags: Message.flags([:dump])}
@@ -300,7 +300,7 @@ defmodule LinxNative.Conn.ForeignTest do
   end
 
   describe "a datagram that is longer than the option :datagram" do
-    test "is an error of its request, with the length, and the connection goes on" do
+    test "is an error of its request, with the length, and the connection continues to work" do
       {:ok, [answer]} = Conn.request(open!(:route), Links.get(1))
       length = byte_size(Message.encode(answer))
 
@@ -319,7 +319,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
-    test "in a dump is an error of that, and the next dump goes ahead" do
+    test "in a dump is an error of that dump, and the next dump starts" do
       conn = open!(:route, datagram: 64)
 
       for _ <- 1..3 do
@@ -333,7 +333,7 @@ defmodule LinxNative.Conn.ForeignTest do
       assert Conn.info!(conn).pending == 0
     end
 
-    test "of events is told in their place" do
+    test "of events is reported in order" do
       container = Container.start([:net])
       # The acknowledgements fit.
       options = [netns: {:pid, container.pid}, groups: [1], datagram: 64]
@@ -350,7 +350,7 @@ defmodule LinxNative.Conn.ForeignTest do
   end
 
   # No kernel does that, so the state of a connection is given it here.
-  test "a datagram whose sender the kernel does not tell is nobody's, and counted" do
+  test "a datagram without a sender is dropped, and counted" do
     bytes = Message.encode(%Message{type: 20})
     entries = [{:datagram, nil, 0, nil, bytes}, {:truncated, nil, 0, nil, bytes, 100}]
 
@@ -361,8 +361,8 @@ defmodule LinxNative.Conn.ForeignTest do
     end
   end
 
-  describe "what is not made of messages" do
-    test "is told, and the connection goes on" do
+  describe "a malformed datagram" do
+    test "is reported, and the connection continues to work" do
       conn = open!(:usersock, accept: :any, active: true, subscriber: self())
       forger = forger!()
 

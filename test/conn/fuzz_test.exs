@@ -47,7 +47,7 @@ defmodule LinxNative.Conn.FuzzTest do
   @lengths [0, 1, 3, 4, 5, 6, 7, 8, 12, 15, 16, 17, 19, 20, 21, 24, 32, 199, 200, 201] ++
              [0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
 
-  test "#{@inputs} inputs are taken apart or refused as documented, and make no atom" do
+  test "#{@inputs} inputs are decoded or refused as documented, and make no atom" do
     :rand.seed(:exsss, @seed)
     valid = List.to_tuple(for n <- 1..@valid, do: valid(n))
 

@@ -66,7 +66,7 @@ defmodule LinxNative.GenetlinkTest do
       assert :dump in ethtool.commands[@features_get]
     end
 
-    test "is as the kernel's own list has it" do
+    test "matches the kernel's own list" do
       conn = open!(:generic)
       assert {:ok, [%Family{} | _] = families} = Genetlink.families(conn)
       names = for family <- families, do: family.name
@@ -75,7 +75,7 @@ defmodule LinxNative.GenetlinkTest do
       assert length(Enum.uniq_by(families, & &1.id)) == length(families)
     end
 
-    test "as the tool of iproute2 shows it" do
+    test "matches the output of iproute2's tool" do
       conn = open!(:generic)
       {:ok, families} = Genetlink.families(conn)
       {text, 0} = System.cmd("genl", ["ctrl", "list"])
@@ -88,7 +88,7 @@ defmodule LinxNative.GenetlinkTest do
       assert Enum.map(families, &{&1.name, &1.id, &1.version}) == shown
     end
 
-    test "that is unknown is told with those there are" do
+    test "is an error with the known families, if it is unknown" do
       conn = open!(:generic)
 
       for name <- ["ethtol", "sixteen_bytes_up", "", "Ethtool"] do
@@ -105,7 +105,7 @@ defmodule LinxNative.GenetlinkTest do
       assert Exception.message(error) =~ ~s(did you mean "ethtool"?)
     end
 
-    test "on a connection to another protocol" do
+    test "is an error on a connection to another protocol" do
       conn = open!(:route)
       assert {:error, %Error{reason: :protocol} = error} = Genetlink.family(conn, "ethtool")
 
@@ -118,7 +118,7 @@ defmodule LinxNative.GenetlinkTest do
                Conn.send(open!(:generic), Rtnetlink.message(:getlink))
     end
 
-    test "on a connection that is closed" do
+    test "is an error on a closed connection" do
       conn = open!(:generic)
       :ok = Conn.close(conn)
       assert {:error, %Error{reason: :closed}} = Genetlink.family(conn, "ethtool")
@@ -158,7 +158,7 @@ defmodule LinxNative.GenetlinkTest do
                )
     end
 
-    test "a refusal, in the kernel's words" do
+    test "an error, with the kernel's own message" do
       %{conn: conn} = namespace()
       ethtool = family!(conn, "ethtool")
       attributes = [header: [dev_name: "nothing"]]
@@ -205,7 +205,7 @@ defmodule LinxNative.GenetlinkTest do
       end
     end
 
-    test "that are too short or wrong are told as such" do
+    test "that are too short or malformed are errors" do
       for size <- 0..3 do
         message = %Message{body: <<0::size(size)-unit(8)>>}
 
@@ -223,7 +223,7 @@ defmodule LinxNative.GenetlinkTest do
   end
 
   describe "multicast groups" do
-    test "are joined by name, and bring the family's events" do
+    test "are joined by name, and deliver the family's events" do
       %{conn: conn, netns: netns, links: links} = namespace()
       do!(links, Links.create("blue"))
       ethtool = family!(conn, "ethtool")
@@ -252,13 +252,13 @@ defmodule LinxNative.GenetlinkTest do
       assert {:ok, %{groups: []}} = Conn.info(events)
     end
 
-    test "by the name of the family" do
+    test "can be joined by the name of the family" do
       conn = open!(:generic)
       :ok = Genetlink.join_group(conn, "nlctrl", "notify")
       assert {:ok, %{groups: [16]}} = Conn.info(conn)
     end
 
-    test "that are unknown are told with those there are" do
+    test "that are unknown are errors with the known groups" do
       conn = open!(:generic)
 
       for family <- ["ethtool", family!(conn, "ethtool")] do

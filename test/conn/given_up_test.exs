@@ -39,8 +39,8 @@ defmodule LinxNative.Conn.GivenUpTest do
   defp sent?(conn, count), do: Await.until(fn -> Conn.info!(conn).counters.sent == count end)
   defp pending?(conn, count), do: Await.until(fn -> Conn.info!(conn).pending == count end)
 
-  describe "the next dump goes ahead when one is given up" do
-    test "as its caller was killed" do
+  describe "the next dump starts when a dump is given up" do
+    test "because its caller was killed" do
       conn = deaf!()
       first = begin(conn, Links.dump())
       assert sent?(conn, 1)
@@ -55,7 +55,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert %{pending: 0, counters: %{foreign: 0, events: 0}} = Conn.info!(conn)
     end
 
-    test "as its time is over" do
+    test "because its timeout is over" do
       conn = deaf!()
       first = begin(conn, Links.dump(), @soon)
       assert sent?(conn, 1)
@@ -66,7 +66,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert Conn.info!(conn).pending == 0
     end
 
-    test "while nobody wants the events that come meanwhile" do
+    test "while unclaimed events arrive" do
       conn = deaf!(groups: [1], event_buffer: 0)
       first = begin(conn, Links.dump())
       assert sent?(conn, 1)
@@ -86,7 +86,9 @@ defmodule LinxNative.Conn.GivenUpTest do
       %{conn: conn, dump: dump}
     end
 
-    test "other requests are sent, also those whose flags are a dump's elsewhere", %{conn: conn} do
+    test "other requests are sent, also if their flags mean a dump in another protocol", %{
+      conn: conn
+    } do
       assert {:error, %Error{reason: :enodev}} = Conn.request(conn, Links.get(0x7FFF_FFFF))
 
       # NLM_F_EXCL is NLM_F_MATCH, and NLM_F_REPLACE is NLM_F_ROOT.
@@ -99,7 +101,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert Conn.info!(conn).pending == 1
     end
 
-    test "other dumps are not, also those of one bit", %{conn: conn} do
+    test "other dumps are not sent, also those with one bit", %{conn: conn} do
       waiting =
         for flag <- [:root, :match] do
           begin(conn, %{Links.dump() | flags: Message.flags([flag])})
@@ -113,8 +115,8 @@ defmodule LinxNative.Conn.GivenUpTest do
     end
   end
 
-  describe "the time of a request is over for its caller" do
-    test "also while the connection does nothing" do
+  describe "a request times out for its caller" do
+    test "also while the connection is suspended" do
       conn = route!()
       :ok = :sys.suspend(conn)
 
@@ -129,7 +131,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       assert Process.info(self(), :messages) == {:messages, []}
     end
 
-    test "and not before, where there is no end to it" do
+    test "never with :infinity" do
       conn = route!()
       :ok = :sys.suspend(conn)
       waiting = begin(conn, Links.get(1))

@@ -201,7 +201,7 @@ defmodule LinxNative.Conn.GrowthTest do
   end
 
   describe "timers" do
-    test "none goes off for a request that was answered" do
+    test "are cancelled when a request is answered" do
       conn = route!()
       timeout = 200
 
@@ -234,7 +234,7 @@ defmodule LinxNative.Conn.GrowthTest do
   describe "the VM does not grow" do
     @lives 300
 
-    test "by connections that were made and closed" do
+    test "from connections that were opened and closed" do
       container = Container.start([:net])
       vm = Vm.start()
 
@@ -250,7 +250,7 @@ defmodule LinxNative.Conn.GrowthTest do
     end
 
     @tag :memory_size
-    test "by the room for the longest datagrams, once they are received" do
+    test "from buffers for the longest datagrams, after they were received" do
       # One thread that receives.
       vm = Vm.start(env: %{"ERL_FLAGS" => "+SDio 1"})
       answer = &Vm.eval(vm, asking(), options: &1)

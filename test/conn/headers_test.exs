@@ -202,7 +202,7 @@ defmodule LinxNative.HeadersTest do
     )
   end
 
-  test "what the documentation and the example say of ethtool" do
+  test "the numbers of ethtool in the documentation and the example" do
     [_, code] = Regex.run(~r/^    schema = (.*)$/m, documented(Genetlink, ""))
     {schema, _binding} = Code.eval_string(code)
     schema = Attributes.schema(schema)
@@ -230,7 +230,7 @@ defmodule LinxNative.HeadersTest do
     lines |> Enum.filter(&(&1 == "" or String.starts_with?(&1, "    "))) |> Enum.join("\n")
   end
 
-  test "a number that is wrong would be seen" do
+  test "a wrong number is noticed" do
     assert_raise ExUnit.AssertionError, ~r/is not 17/, fn ->
       assert_holds([{"RTM_NEWLINK", 17}])
     end

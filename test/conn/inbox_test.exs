@@ -11,14 +11,14 @@ defmodule LinxNative.Conn.InboxTest do
   @overrun {:error, %Error{reason: :overrun}}
 
   describe "without a subscriber" do
-    test "nothing is wanted, and what comes is kept" do
+    test "nothing is wanted, and items are kept" do
       inbox = Inbox.new(@room)
       refute Inbox.wanted?(inbox)
       put(inbox, 1..3)
       assert received() == []
     end
 
-    test "it is one who waits that gets it" do
+    test "a waiting caller gets the item" do
       inbox = @room |> Inbox.new() |> wait(:a)
       assert Inbox.wanted?(inbox)
       inbox = put(inbox, 1..2)
@@ -36,7 +36,7 @@ defmodule LinxNative.Conn.InboxTest do
       assert Inbox.wanted?(inbox)
     end
 
-    test "that wants one gets one, and says so again for the next" do
+    test "that wants one gets one, and has to ask again for the next" do
       inbox = @room |> Inbox.new() |> Inbox.activate(self(), :once)
       assert Inbox.wanted?(inbox)
       inbox = put(inbox, 1..3)
@@ -47,7 +47,7 @@ defmodule LinxNative.Conn.InboxTest do
       refute Inbox.wanted?(inbox)
     end
 
-    test "that wants a number gets so many, and is told" do
+    test "that wants a number gets that many, then :netlink_passive" do
       inbox = @room |> Inbox.new() |> Inbox.activate(self(), 3) |> put(1..2)
       assert received() == [1, 2]
       assert Inbox.wanted?(inbox)
@@ -59,14 +59,14 @@ defmodule LinxNative.Conn.InboxTest do
       refute Inbox.wanted?(inbox)
     end
 
-    test "that wants a number gets what was kept first" do
+    test "that wants a number gets kept items first" do
       inbox = @room |> Inbox.new() |> put(1..2) |> Inbox.activate(self(), 3)
       assert received() == [1, 2]
       put(inbox, 3..4)
       assert received() == [3, :passive]
     end
 
-    test "that wants nothing any more gets nothing, not even that it is passive" do
+    test "that wants nothing gets nothing, not even :netlink_passive" do
       for active <- [true, :once, 2] do
         inbox = @room |> Inbox.new() |> Inbox.activate(self(), active)
         inbox = Inbox.activate(inbox, self(), false)
@@ -76,7 +76,7 @@ defmodule LinxNative.Conn.InboxTest do
       end
     end
 
-    test "takes the place of the one before" do
+    test "replaces the previous subscriber" do
       other = spawn_link(fn -> receive(do: (:stop -> :ok)) end)
       inbox = @room |> Inbox.new() |> Inbox.activate(other, true) |> put([1])
       inbox |> Inbox.activate(self(), true) |> put([2])
@@ -85,7 +85,7 @@ defmodule LinxNative.Conn.InboxTest do
       send(other, :stop)
     end
 
-    test "is told what went wrong, which counts as one" do
+    test "gets errors, which count as one item" do
       inbox = @room |> Inbox.new() |> Inbox.activate(self(), 2)
       {:ok, inbox} = Inbox.put(inbox, {:error, %Error{reason: :truncated, detail: 99}}, 0)
       {:ok, inbox} = Inbox.put(inbox, @overrun, 0)
@@ -94,14 +94,14 @@ defmodule LinxNative.Conn.InboxTest do
     end
   end
 
-  describe "those who wait" do
-    test "come before the subscriber, in their order, and get one each" do
+  describe "waiting callers" do
+    test "come before the subscriber, in order, and get one item each" do
       inbox = @room |> Inbox.new() |> Inbox.activate(self(), true) |> wait(:a) |> wait(:b)
       put(inbox, 1..3)
       assert received() == [{:a, 1}, {:b, 2}, 3]
     end
 
-    test "take nothing of what the subscriber wants" do
+    test "do not reduce the number that the subscriber wants" do
       inbox = @room |> Inbox.new() |> Inbox.activate(self(), :once) |> wait(:a) |> put([1])
       assert received() == [a: 1]
       assert Inbox.wanted?(inbox)
@@ -109,7 +109,7 @@ defmodule LinxNative.Conn.InboxTest do
       assert received() == [2]
     end
 
-    test "get what was kept" do
+    test "get kept items" do
       inbox = @room |> Inbox.new() |> put(1..2) |> wait(:a) |> wait(:b) |> wait(:c)
       assert received() == [a: 1, b: 2]
       assert [_c] = Inbox.waiting(inbox)
@@ -117,13 +117,13 @@ defmodule LinxNative.Conn.InboxTest do
       assert received() == [c: 3]
     end
 
-    test "are told what went wrong" do
+    test "get errors" do
       inbox = @room |> Inbox.new() |> wait(:a)
       {:ok, _inbox} = Inbox.put(inbox, @overrun, 0)
       assert received() == [a: @overrun]
     end
 
-    test "may leave" do
+    test "can leave" do
       [a, b, c] = callers = for name <- [:a, :b, :c], do: caller(name)
       inbox = Enum.reduce(callers, Inbox.new(@room), &Inbox.wait(&2, &1))
 
@@ -151,8 +151,8 @@ defmodule LinxNative.Conn.InboxTest do
     end
   end
 
-  describe "what is kept" do
-    test "has the room it was given, to the last byte" do
+  describe "kept items" do
+    test "use the given room, to the last byte" do
       inbox = Inbox.new(@room)
       {:ok, inbox} = Inbox.put(inbox, item(1), 4)
       {:ok, inbox} = Inbox.put(inbox, item(2), 6)
@@ -161,7 +161,7 @@ defmodule LinxNative.Conn.InboxTest do
       assert received() == [1, 2, @overrun]
     end
 
-    test "is handed over as it came, and leaves its room" do
+    test "are delivered in order, and free their room" do
       inbox = Inbox.new(@room)
 
       for round <- 1..3, reduce: inbox do
@@ -173,13 +173,13 @@ defmodule LinxNative.Conn.InboxTest do
       end
     end
 
-    test "may be nothing" do
+    test "are none, if there is no room at all" do
       {:overrun, inbox} = Inbox.put(Inbox.new(0), item(1), 1)
       inbox |> Inbox.activate(self(), true) |> put([2])
       assert received() == [@overrun, 2]
     end
 
-    test "is not lost where there is no room for something longer" do
+    test "stay if a longer item has no room" do
       {:overrun, inbox} = Inbox.put(Inbox.new(@room), item(1), @room + 1)
       inbox |> put(2..3) |> Inbox.activate(self(), true)
       assert received() == [@overrun, 2, 3]
@@ -187,7 +187,7 @@ defmodule LinxNative.Conn.InboxTest do
   end
 
   describe "an overrun" do
-    test "is told once for each gap, where that is" do
+    test "is reported once for each loss, in order" do
       inbox = Inbox.new(3)
       inbox = inbox |> put(1..3) |> overrun(4..9) |> wait(:a) |> wait(:b)
       inbox = inbox |> put(10..11) |> overrun(12..15)
@@ -195,13 +195,13 @@ defmodule LinxNative.Conn.InboxTest do
       assert received() == [{:a, 1}, {:b, 2}, 3, @overrun, 10, 11, @overrun]
     end
 
-    test "counts as one" do
+    test "counts as one item" do
       inbox = Inbox.new(1) |> put([1]) |> overrun([2]) |> Inbox.activate(self(), 2)
       assert received() == [1, @overrun, :passive]
       refute Inbox.wanted?(inbox)
     end
 
-    test "of the kernel is told as well, and needs no room" do
+    test "of the kernel is reported too, and needs no room" do
       inbox = Inbox.new(1) |> put([1])
       # Any number of them is one gap, also with what was thrown away here.
       inbox = for _ <- 1..100, reduce: inbox, do: (inbox -> kernel_overrun(inbox))
@@ -211,7 +211,7 @@ defmodule LinxNative.Conn.InboxTest do
       assert received() == [1, @overrun, 3]
     end
 
-    test "is told again when somebody wanted what came between" do
+    test "is reported again after items that were delivered in between" do
       inbox = @room |> Inbox.new() |> Inbox.activate(self(), true)
       inbox |> kernel_overrun() |> kernel_overrun()
       assert received() == [@overrun, @overrun]

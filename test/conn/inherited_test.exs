@@ -19,7 +19,7 @@ defmodule LinxNative.Conn.InheritedTest do
     %{namespaces: [:host, pid: container.pid, path: path, fd: @fd], vm: vm}
   end
 
-  test "of a connection, whatever its namespace is given by", context do
+  test "of a connection, however its namespace is given", context do
     for netns <- context.namespaces do
       {calls, inheritable} = traced(context.vm, :life, [netns])
       assert Enum.any?(calls, &(&1 =~ "AF_NETLINK"))

@@ -35,7 +35,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       assert gone?(fd)
     end
 
-    test "is one for each connection, whatever namespace it is in" do
+    test "is the only one of a connection, in any namespace" do
       container = Container.start([:net])
       path = Container.ns_path(container, :net)
       file = File.open!(path)
@@ -55,7 +55,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       File.close(file)
     end
 
-    test "is closed also while the VM watches it" do
+    test "is closed, also while the VM watches it" do
       for prepare <- [
             &Conn.active(&1, true),
             &Conn.active(&1, :once),
@@ -71,7 +71,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
   end
 
-  describe "the namespace of a container that is over goes" do
+  describe "the namespace of a container that has ended is released" do
     setup do
       witness = Container.start([:net])
       {:ok, watcher} = Conn.start_link(:route, netns: {:pid, witness.pid})
@@ -180,7 +180,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       %{failing: failing}
     end
 
-    test "says at which stage", %{failing: failing} do
+    test "returns the stage", %{failing: failing} do
       for {options, reason} <- failing do
         assert {options, failure(Conn.start_link(:route, options))} == {options, reason}
       end
@@ -194,7 +194,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       assert descriptors?(before)
     end
 
-    test "does not end its caller, tells it nothing besides, and writes no log", %{
+    test "does not end its caller, sends it no message, and writes no log", %{
       failing: failing
     } do
       log =
@@ -216,7 +216,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       assert log == ""
     end
 
-    test "does not give a name away" do
+    test "does not register its name" do
       for _ <- 1..2 do
         options = [netns: {:path, "/no"}, name: __MODULE__]
         assert failure(Conn.start_link(:route, options)) == {:open, :enoent}
@@ -228,7 +228,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       Conn.close(__MODULE__)
     end
 
-    test "for want of descriptors leaves nothing" do
+    test "because of missing descriptors leaves nothing" do
       vm = Vm.start(wrap: ["prlimit", "--nofile=64", "--"])
       before = settled(vm)
       options = [netns: {:path, "/proc/self/ns/net"}]
@@ -241,7 +241,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
 
     @tag :machine_root
-    test "for want of permission leaves nothing" do
+    test "because of a missing permission leaves nothing" do
       vm = Vm.start(user: :nobody)
       before = settled(vm)
       start = &Vm.call(vm, Conn, :start_link, [:route, &1])
@@ -253,13 +253,13 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
   end
 
-  describe "with no descriptor left a connection goes on:" do
+  describe "with no descriptor left a connection continues to work:" do
     test "its first request is answered" do
       assert {:ok, [%Message{}]} = first(Links.get(1))
       assert {:ok, [%Message{} | _]} = first(Links.dump())
     end
 
-    test "its first refusal says why" do
+    test "its first error has its message" do
       assert first(Links.get(0x7FFF_FFFF)) ==
                {:error, Error.from_errno(:request, 19)}
 
@@ -294,7 +294,7 @@ defmodule LinxNative.Conn.LifetimeTest do
   end
 
   describe "a supervisor" do
-    test "starts it again, in the same namespace and with the same name" do
+    test "restarts it in the same namespace and with the same name" do
       container = Container.start([:net])
       Container.sh!(container, "ip link add marker type bridge")
       options = [netns: {:pid, container.pid}, name: __MODULE__, groups: [1]]
@@ -314,7 +314,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       assert {:noproc, _call} = catch_exit(Conn.info(__MODULE__))
     end
 
-    test "is told why it does not start" do
+    test "gets the reason of a failed start" do
       child = {Conn, {:route, netns: {:path, "/no"}}}
       Process.flag(:trap_exit, true)
 
@@ -325,7 +325,7 @@ defmodule LinxNative.Conn.LifetimeTest do
   end
 
   describe "close/1" do
-    test "ends those who wait for events" do
+    test "ends callers that wait for events" do
       {:ok, conn} = Conn.start_link(:route, groups: [1])
       waiting = for _ <- 1..3, do: Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 3 end)
@@ -335,7 +335,7 @@ defmodule LinxNative.Conn.LifetimeTest do
                List.duplicate({:error, %Error{reason: :closed}}, 3)
     end
 
-    test "ends those who wait for an answer" do
+    test "ends callers that wait for an answer" do
       # What is long is lost by this: so the answers do not come.
       short = [Filter.load_length(), Filter.jump_greater(100, 0, 1), Filter.return(0)]
       {:ok, conn} = Conn.start_link(:route, filter: short ++ [Filter.return(1_000)])
@@ -352,7 +352,7 @@ defmodule LinxNative.Conn.LifetimeTest do
                List.duplicate({:error, %Error{reason: :closed}}, 4)
     end
 
-    test "ends those who wait also when it is the connection that is killed" do
+    test "a killed connection ends its waiting callers too" do
       %{conn: conn, starter: starter} = start_elsewhere([])
       waiting = Task.async(fn -> Conn.recv(conn) end)
       assert Await.until(fn -> waiting(conn) == 1 end)
@@ -361,7 +361,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       Process.exit(starter, :kill)
     end
 
-    test "is :ok again, and nothing else is" do
+    test "is :ok a second time; every other function gives :closed" do
       {:ok, conn} = Conn.start_link(:route)
       for _ <- 1..3, do: assert(Conn.close(conn) == :ok)
 
@@ -385,7 +385,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       end
     end
 
-    test "by many at once is :ok for all" do
+    test "by many processes at once is :ok for all" do
       for _ <- 1..20 do
         {:ok, conn} = Conn.start_link(:route)
         closing = for _ <- 1..4, do: Task.async(fn -> Conn.close(conn) end)

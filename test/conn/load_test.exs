@@ -58,7 +58,7 @@ defmodule LinxNative.Conn.LoadTest do
     end
   end
 
-  test "#{@requests} requests of #{@callers} processes are answered right, dumps among them",
+  test "#{@requests} requests of #{@callers} processes, dumps among them, get the right answers",
        %{conn: conn, known: known} do
     1..@callers
     |> Enum.map(fn caller ->
@@ -76,7 +76,7 @@ defmodule LinxNative.Conn.LoadTest do
     assert %{requests: @requests, sent: @requests, events: 0, late: 0, foreign: 0} = counters
   end
 
-  test "callers that do not wait take nobody's answer, and get none that is not theirs",
+  test "callers with short timeouts get only their own answers",
        %{conn: conn, known: known} do
     hasty =
       for caller <- 1..@hasty do
@@ -106,7 +106,7 @@ defmodule LinxNative.Conn.LoadTest do
     assert %{counters: %{events: 0}} = Conn.info!(conn)
   end
 
-  test "callers that are killed take nobody's answer", %{conn: conn, known: known} do
+  test "killed callers get no answer of others", %{conn: conn, known: known} do
     :rand.seed(:exsss, @seed)
     patient = patient(conn, known, div(@requests, 5))
 
@@ -137,7 +137,7 @@ defmodule LinxNative.Conn.LoadTest do
     assert {:ok, _links} = Conn.request(conn, Links.dump())
   end
 
-  test "of callers that are killed nothing waits any more", %{conn: conn} do
+  test "killed callers leave no pending request", %{conn: conn} do
     {:ok, silent} = Conn.start_link(:usersock, accept: :any)
     {:ok, asking} = Conn.start_link(:usersock, accept: :any)
     to = Conn.info!(silent).port_id
@@ -161,7 +161,7 @@ defmodule LinxNative.Conn.LoadTest do
     assert answer.sequence == sent.sequence
   end
 
-  test "many messages at once are sent in their order, and answered each by its own number",
+  test "many messages at once are sent in order, and each is answered by its own number",
        %{conn: conn, known: known} do
     # Their answers have to have room all at once.
     indexes = for {index, _name} <- Enum.take(known.links, 16), do: index

@@ -76,7 +76,7 @@ defmodule LinxNative.Conn.MemoryTest do
     assert each < 12
   end
 
-  test "what an answer of #{@routes} routes took is given back when its caller is gone" do
+  test "the memory of an answer of #{@routes} routes is released when its caller ends" do
     conn = open!(:route, [netns: crowded!()] ++ @watched)
     assert hibernates?(conn)
     before = memory(conn)
@@ -92,7 +92,7 @@ defmodule LinxNative.Conn.MemoryTest do
     assert memory(conn) - before < 200 * @kib
   end
 
-  test "a connection that never hibernates gives it back too" do
+  test "a connection that never hibernates releases it too" do
     conn = open!(:route, netns: crowded!(), hibernate_after: :infinity)
     caller = Task.async(fn -> {:ok, _} = Conn.request(conn, routes(), timeout: :infinity) end)
     Task.await(caller, :infinity)
@@ -140,7 +140,7 @@ defmodule LinxNative.Conn.MemoryTest do
   end
 
   describe "options of GenServer" do
-    test "pass through" do
+    test "are passed on" do
       conn =
         open!(:route,
           hibernate_after: 1,

@@ -49,7 +49,7 @@ defmodule LinxNative.MessageTest do
       assert Message.encode(%Message{}) == <<16::native-32, 0::96>>
     end
 
-    test "zeros up to a multiple of 4, which the length does not count" do
+    test "pads with zeros to a multiple of 4, which the length does not count" do
       for {body, padding} <- [{"", ""}, {"1", <<0::24>>}, {"12", <<0::16>>}, {"123", <<0>>}] do
         length = @header + byte_size(body)
         assert <<^length::native-32, _::96, rest::binary>> = Message.encode(%Message{body: body})
@@ -57,12 +57,12 @@ defmodule LinxNative.MessageTest do
       end
     end
 
-    test "iodata is as good as a binary" do
+    test "takes iodata as a body" do
       assert Message.encode(%Message{body: [?a, ["b", [] | "c"]]}) ==
                Message.encode(%Message{body: "abc"})
     end
 
-    test "both ends of every range" do
+    test "takes both ends of every range, and nothing beyond" do
       for {field, max} <- [type: @max16, flags: @max16, sequence: @max32, port_id: @max32] do
         for value <- [0, max] do
           message = struct!(Message, [{field, value}])
@@ -77,14 +77,14 @@ defmodule LinxNative.MessageTest do
       end
     end
 
-    test "a length that does not fit is refused before the body is put together" do
+    test "refuses a length that does not fit, before it copies the body" do
       mebibyte = String.duplicate("x", 1_048_576)
       body = List.duplicate(mebibyte, 4096)
       said = "length of a message is 4294967312, not in 0..4294967295"
       assert_raise ArgumentError, said, fn -> Message.encode(%Message{body: body}) end
     end
 
-    test "a body that is no iodata" do
+    test "refuses a body that is not iodata" do
       for body <- [nil, 1, [256], :atom] do
         assert_raise ArgumentError, fn -> Message.encode(%Message{body: body}) end
       end
@@ -102,7 +102,7 @@ defmodule LinxNative.MessageTest do
       assert Message.decode(datagram) == {:ok, messages}
     end
 
-    test "the last message may lack some of its padding, or all" do
+    test "the last message may lack a part of its padding, or all of it" do
       message = %Message{type: 7, body: "12345"}
       first = Message.encode(message)
 
@@ -112,7 +112,7 @@ defmodule LinxNative.MessageTest do
       end
     end
 
-    test "what the padding holds does not matter" do
+    test "ignores the content of the padding" do
       assert {:ok, [%{body: "1"}, %{body: ""}]} =
                Message.decode(<<17::native-32, 0::96, "1xyz", 16::native-32, 0::96>>)
     end
@@ -145,7 +145,7 @@ defmodule LinxNative.MessageTest do
       end
     end
 
-    test "random datagrams come back as they were" do
+    test "random datagrams decode to what was encoded" do
       :rand.seed(:exsss, {2026, 11, 23})
 
       for _ <- 1..2_000 do
@@ -167,7 +167,7 @@ defmodule LinxNative.MessageTest do
       assert Message.flags([:dump, :root, :create, :append]) == 0xF00
     end
 
-    test "are set when all their bits are" do
+    test "are set if all their bits are set" do
       for {name, bits} <- @constants do
         assert Message.flag?(%Message{flags: bits}, name)
         assert Message.flag?(%Message{flags: @max16}, name)
@@ -178,7 +178,7 @@ defmodule LinxNative.MessageTest do
       refute Message.flag?(%Message{flags: Message.flags([:match])}, :dump)
     end
 
-    test "of unknown names" do
+    test "raise for unknown names" do
       said =
         "no flag of a message is named :req, did you mean :request? There are: :ack, :ack_tlvs, :append, :atomic, :bulk, :capped, :create, " <>
           ":dump, :dump_filtered, :dump_intr, :echo, :excl, :match, :multi, :nonrec, :replace, :request, :root"
@@ -197,7 +197,7 @@ defmodule LinxNative.MessageTest do
       end
     end
 
-    test "another sequence, which is told first" do
+    test "another sequence number is the first error" do
       request = %Message{sequence: 1, port_id: 5}
 
       assert {:error, %Error{reason: :sequence}} =
@@ -222,7 +222,7 @@ defmodule LinxNative.MessageTest do
                Message.validate(request, %{request | port_id: 0})
     end
 
-    test "any port id when the request left it to the kernel" do
+    test "any port id if the request has port id 0" do
       request = %Message{sequence: 1, port_id: 0}
 
       for id <- [0, 5, @max32],
@@ -267,7 +267,7 @@ defmodule LinxNative.MessageTest do
       end
     end
 
-    test "the rest is as it is, in the limits that were given" do
+    test "shows the other fields, within the given limits" do
       message = %Message{type: 16, sequence: 1, port_id: 2, body: [<<1, 2, 3>>, "blue"]}
       assert inspect(message) =~ ~s(sequence: 1, port_id: 2, body: [<<1, 2, 3>>, "blue"]>)
       body = String.duplicate(<<255>>, 100)
@@ -275,7 +275,7 @@ defmodule LinxNative.MessageTest do
       assert inspect(%Message{body: body}, pretty: true, width: 40) =~ "\n  body: <<"
     end
 
-    test "what is no message is shown as well" do
+    test "shows a struct that is not a valid message too" do
       for odd <- [type: nil, flags: :ack, type: -1, flags: 0x10000] do
         assert inspect(struct!(Message, [odd])) =~ "%LinxNative.Message{"
       end

@@ -67,7 +67,7 @@ defmodule LinxNative.Conn.MistakesTest do
       assert_tells(text, [":linkinfo", ":knd", "did you mean :kind?", ":data"])
     end
 
-    test "kind in a schema, whether its attribute comes or not" do
+    test "kind in a schema, also if its attribute does not occur" do
       for function <- [
             fn -> Attributes.decode(<<>>, %{1 => {:mtu, :u23}}) end,
             fn -> Attributes.encode([], %{1 => {:mtu, :u23}}) end

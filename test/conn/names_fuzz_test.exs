@@ -25,7 +25,7 @@ defmodule LinxNative.Conn.NamesFuzzTest do
     link: {2, {:enum, :u8, [down: 0, up: 1]}}
   }
 
-  test "#{@inputs} of them are read or refused as documented, shown, and make no atom" do
+  test "#{@inputs} messages are decoded or refused as documented, can be inspected, and make no atom" do
     :rand.seed(:exsss, @seed)
     messages = List.to_tuple(messages())
     read_all(messages, @warm_up)

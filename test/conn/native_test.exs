@@ -42,7 +42,7 @@ defmodule LinxNative.Conn.NativeTest do
   defp await_end(monitor), do: receive(do: ({:DOWN, ^monitor, _, _, reason} -> reason))
 
   describe "a socket is closed" do
-    test "by close, at once, and by close again" do
+    test "by close, at once; a second close is :ok" do
       {socket, _, _} = opened = open!()
       refute closed?(opened)
       assert Native.close(socket) == :ok
@@ -57,7 +57,7 @@ defmodule LinxNative.Conn.NativeTest do
       assert Await.until(fn -> closed?(opened) end)
     end
 
-    test "when its owner ends, though others have the term" do
+    test "when its owner ends, also if others have the term" do
       for reason <- [:normal, :kill, :boom], watched? <- [true, false] do
         {pid, monitor, {socket, _, _} = opened} = owner()
         if watched?, do: Native.select(socket, make_ref())
@@ -72,7 +72,7 @@ defmodule LinxNative.Conn.NativeTest do
       end
     end
 
-    test "when nobody has the term any more, though the owner lives" do
+    test "when no process has the term any more, also if the owner lives" do
       test = self()
 
       forget = fn ->
@@ -94,7 +94,7 @@ defmodule LinxNative.Conn.NativeTest do
       await_end(monitor)
     end
 
-    test "and answers so to everything" do
+    test "and every function then returns :closed" do
       {socket, _, _} = open!()
       :ok = Native.close(socket)
 
@@ -122,7 +122,7 @@ defmodule LinxNative.Conn.NativeTest do
   end
 
   describe "an exchange" do
-    test "sends, and has the answers of the kernel" do
+    test "sends, and returns the answers of the kernel" do
       {socket, _, _} = open!()
       assert [:drained, :sent | entries] = Native.exchange(socket, [{0, dump()}], @all)
       assert {datagrams, [:drained]} = Enum.split(entries, -1)
@@ -132,7 +132,7 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(socket)
     end
 
-    test "says where nothing is left, and nothing else where there is nothing" do
+    test "returns :drained when nothing is left, and nothing else if there was nothing" do
       {socket, _, _} = open!()
       assert Native.exchange(socket, [], @all) == [:drained]
       # It did not look.
@@ -144,7 +144,7 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(socket)
     end
 
-    test "has the messages that were refused in their places" do
+    test "returns refused messages in order" do
       {socket, _, _} = open!()
       messages = [{0xFFFFFFF0, dump()}, {0, dump()}]
 
@@ -154,7 +154,7 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(socket)
     end
 
-    test "stops when there was much, with what it has not sent" do
+    test "stops after many bytes, and does not send the rest" do
       {socket, _, _} = open!()
       requests = List.duplicate({0, dump()}, 500)
       entries = Native.exchange(socket, requests, @all)
@@ -163,7 +163,7 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(socket)
     end
 
-    test "receives so many datagrams and leaves the others" do
+    test "receives the given number of datagrams and leaves the others" do
       {socket, _, _} = open!()
       assert [:sent] = Native.exchange(socket, [{0, dump()}], 0)
       assert [{:datagram, _, _, _, _}] = Native.exchange(socket, [], 1)
@@ -171,7 +171,7 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(socket)
     end
 
-    test "sends, however much there is to be received" do
+    test "sends, however much there is to receive" do
       {:ok, crowded} = Native.open(:host, 2, @datagram)
       {:ok, port_id} = Native.port_id(crowded)
       :ok = Native.set_buffer(crowded, :read_buffer, 16 * 1024 * 1024)
@@ -188,7 +188,7 @@ defmodule LinxNative.Conn.NativeTest do
       Enum.each([crowded, sender], &Native.close/1)
     end
 
-    test "of what is longer than the buffer says how long it is" do
+    test "returns the length of a datagram that is longer than the buffer" do
       {:ok, socket} = Native.open(:host, 0, 100)
       assert [:drained, :sent | entries] = Native.exchange(socket, [{0, dump()}], @all)
       assert [{:truncated, 0, 0, nil, beginning, length} | _] = entries
@@ -198,8 +198,8 @@ defmodule LinxNative.Conn.NativeTest do
     end
   end
 
-  describe "a socket beside another" do
-    test "is in its namespace, also when nothing else leads there" do
+  describe "a socket in the namespace of another socket" do
+    test "is in that namespace, also if nothing else refers to it" do
       container = Container.start([:net])
       {:ok, socket} = Native.open({:path, Container.ns_path(container, :net)}, 0, @datagram)
       {:ok, id} = Native.netns(socket)
@@ -210,7 +210,7 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(beside)
     end
 
-    test "is not opened when that is closed" do
+    test "is not opened if the other socket is closed" do
       {socket, _, _} = open!()
       Native.close(socket)
       assert Native.open({:same_as, socket}, 0, @datagram) == {:error, :closed}
@@ -239,7 +239,7 @@ defmodule LinxNative.Conn.NativeTest do
 
   defp datagram?(entry), do: match?({:datagram, _, _, _, _}, entry)
 
-  test "with only_kernel nobody else can send to a socket" do
+  test "with only_kernel no other port can send to a socket" do
     {:ok, socket} = Native.open(:host, 2, @datagram)
     {:ok, port_id} = Native.port_id(socket)
     {:ok, sender} = Native.open(:host, 2, @datagram)
@@ -252,7 +252,7 @@ defmodule LinxNative.Conn.NativeTest do
   end
 
   describe "select" do
-    test "tells the caller once, when there is something" do
+    test "sends one message to the caller when there is something to receive" do
       container = Container.start([:net])
       path = Container.ns_path(container, :net)
       {:ok, socket} = Native.open({:path, path}, 0, @datagram)
@@ -273,7 +273,7 @@ defmodule LinxNative.Conn.NativeTest do
   end
 
   describe "with the module loaded again" do
-    test "a socket goes on, also when the old code is gone" do
+    test "a socket continues to work, also after the old code is purged" do
       vm = Vm.start()
 
       {before, answers} =
@@ -342,7 +342,7 @@ defmodule LinxNative.Conn.NativeTest do
       end
     end
 
-    test "by those that take more" do
+    test "by functions with more arguments" do
       {socket, _, _} = open!()
 
       no_lists = @wrong -- [[]]
@@ -370,7 +370,7 @@ defmodule LinxNative.Conn.NativeTest do
       Native.close(socket)
     end
 
-    test "by those that look at namespaces" do
+    test "by functions that identify namespaces" do
       for wrong <- @wrong -- ["x"],
           do: assert_raise(ArgumentError, fn -> Native.netns_of_file(wrong) end)
 
@@ -379,7 +379,7 @@ defmodule LinxNative.Conn.NativeTest do
       end
     end
 
-    test "a program that is none is EINVAL" do
+    test "an invalid filter program is EINVAL" do
       {socket, _, _} = open!()
       assert Native.attach_filter(socket, "") == {:error, 22}
       assert Native.attach_filter(socket, <<6::native-16, 0, 0, 0::32, 1>>) == {:error, 22}

@@ -114,7 +114,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
       end
     end
 
-    test "when no process is left in there", %{container: container, path: path, id: id} do
+    test "if no process is left in it", %{container: container, path: path, id: id} do
       conn = conn!(netns: {:pid, container.pid})
       socket = socket!(path)
       Container.stop(container)
@@ -129,7 +129,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
       assert {:ok, [%Message{}, %Message{}]} = Conn.request(conn, Links.dump())
     end
 
-    test "is no other one's, however many there are", %{container: container, id: id} do
+    test "has an id of its own, however many there are", %{container: container, id: id} do
       containers = [container | for(_ <- 1..9, do: Container.start([:net]))]
       ids = for %{pid: pid} <- containers, do: LinxNative.netns_id(conn!(netns: {:pid, pid}))
       assert hd(ids) == id
@@ -139,7 +139,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
   end
 
   describe "errors:" do
-    test "a descriptor that is not open, or no socket" do
+    test "a descriptor that is not open, or not a socket" do
       for fd <- [-1, 0x7FFF_FFFF],
           do: assert({:error, %Error{reason: :ebadf}} = LinxNative.netns_id(fd))
 
@@ -149,13 +149,13 @@ defmodule LinxNative.Conn.NetnsIdTest do
     # The number of the ioctl(2) means something else to other files.
     defp no_socket!(fd), do: assert({:error, %Error{reason: :enotsock}} = LinxNative.netns_id(fd))
 
-    test "a file that is not there" do
+    test "a file that does not exist" do
       for name <- [path: "/nowhere", path: "", pid: 0x7FFF_FFFF] do
         assert {^name, {:error, %Error{reason: :enoent}}} = {name, LinxNative.netns_id(name)}
       end
     end
 
-    test "a file of something else, or no descriptor of one" do
+    test "a file or descriptor that does not belong to a network namespace" do
       for path <- ["/etc/hostname", "/proc/self/ns/mnt", "/dev/null", "/", @own <> "\0"] do
         assert {^path, {:error, %Error{reason: :einval}}} =
                  {path, LinxNative.netns_id({:path, path})}
@@ -187,7 +187,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
     end
 
     @tag :machine_root
-    test "a socket where nothing is permitted" do
+    test "a socket without permission" do
       answers =
         Vm.eval(
           Vm.start(user: :nobody),
@@ -202,7 +202,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
       assert own == stat(@own)
     end
 
-    test "what has no namespace raises" do
+    test "a term without a namespace raises" do
       odd =
         [1.0, "path", [], {}, {:path}, 0x8000_0000, -0x8000_0001] ++
           [path: nil, path: :host, path: ~c"/", path: <<1::1>>, pid: 0, pid: -1, pid: "1"] ++

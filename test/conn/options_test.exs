@@ -109,7 +109,7 @@ defmodule LinxNative.Conn.OptionsTest do
       all_raise!(open!(:route), for(odd <- odd, do: &Conn.attach_filter(&1, odd)))
     end
 
-    test "what is no connection at all" do
+    test "a term that is not a connection" do
       for odd <- [1, "conn", [], %{}], call <- [&Conn.info/1, &Conn.recv/1, &Conn.netns/1] do
         raises!(fn -> call.(odd) end)
       end
@@ -117,7 +117,7 @@ defmodule LinxNative.Conn.OptionsTest do
   end
 
   describe "start_link/2" do
-    test "raises for what is no option, before anything is opened" do
+    test "raises for an unknown option, before anything is opened" do
       wrong =
         [odd: 1, active: true, active: :once, active: 1] ++
           for(
@@ -172,7 +172,7 @@ defmodule LinxNative.Conn.OptionsTest do
       end
     end
 
-    test "says at which stage it failed, and why" do
+    test "returns the stage and the reason of a failure" do
       closed = unused_descriptor()
 
       for {protocol, options, reason} <- [
@@ -207,7 +207,7 @@ defmodule LinxNative.Conn.OptionsTest do
       refute_received {:EXIT, _pid, _reason}
     end
 
-    test "takes a name, one connection each" do
+    test "takes a name for one connection" do
       {:ok, conn} = Conn.start_link(:route, name: __MODULE__)
       assert {:error, {:already_started, ^conn}} = Conn.start_link(:route, name: __MODULE__)
       assert {:ok, [_loopback]} = Conn.request(__MODULE__, Links.get(1))
@@ -216,7 +216,7 @@ defmodule LinxNative.Conn.OptionsTest do
       assert {:noproc, _call} = catch_exit(Conn.info(__MODULE__))
     end
 
-    test "has a child specification, with the name as its id, or one of its own" do
+    test "has a child specification with the name as its id, or a unique id" do
       assert %{id: {Conn, Blue}} = Conn.child_spec({:route, name: Blue})
 
       named = {Conn, {:route, netns: :host, name: __MODULE__}}

@@ -29,7 +29,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
   @missing 5
 
   describe "an answer" do
-    test "is the messages up to the acknowledgement, in their order" do
+    test "has the messages up to the acknowledgement, in order" do
       requests = new() |> add(:a) |> send_all()
       messages = for body <- ~w(one two three), do: message(@newlink, 1, body)
       requests = taken(requests, messages)
@@ -42,7 +42,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       refute Requests.expecting?(requests)
     end
 
-    test "is the messages up to the end of a dump" do
+    test "has the messages up to the end of a dump" do
       requests = new() |> add(:a, dump?: true) |> send_all()
       messages = for body <- ~w(one two three), do: message(@newlink, 1, body, [:multi])
       requests = taken(requests, messages)
@@ -58,7 +58,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       end
     end
 
-    test "goes to its own request, also when those of several come mixed" do
+    test "goes to its own request, also if the answers of several are mixed" do
       requests = new() |> add(:a, dump?: true) |> add(:b) |> add(:c) |> send_all()
       [a, b, c] = for number <- 1..3, do: message(@newlink, number, "of #{number}")
       requests = taken(requests, [b, a, c, a])
@@ -69,19 +69,19 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       {{:ended, 2, %{from: :b}, {:ok, [^b]}}, _requests} = take(requests, ack.(2))
     end
 
-    test "of the kernel may name no port" do
+    test "of the kernel may have no port id" do
       requests = new() |> add(:a) |> send_all()
       message = %{message(@error, 1, <<0::32>>) | port_id: 0}
       assert {{:ended, 1, _, {:ok, []}}, _} = take(requests, message)
     end
 
-    test "is not a NOOP" do
+    test "does not contain a NOOP" do
       requests = new() |> add(:a) |> add(:b, ack?: false) |> send_all()
       requests = taken(requests, [message(@noop, 1, "x"), message(@noop, 2, "x")])
       assert {{:ended, 1, _, {:ok, []}}, _} = take(requests, message(@error, 1, <<0::32>>))
     end
 
-    test "is the first message that is not part of several, when none is acknowledged" do
+    test "is the first message without NLM_F_MULTI, if no acknowledgement was asked for" do
       requests = new() |> add(:a, ack?: false) |> send_all()
       parts = for body <- ~w(one two), do: message(@newlink, 1, body, [:multi])
       last = message(@newlink, 1, "last")
@@ -90,7 +90,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       assert {:unknown, _} = take(requests, last)
     end
 
-    test "ends with DONE, when none is acknowledged" do
+    test "ends with DONE, if no acknowledgement was asked for" do
       requests = new() |> add(:a, ack?: false) |> send_all()
       part = message(@newlink, 1, "part", [:multi])
       done = message(@done, 1, <<0::32>>, [:multi])
@@ -99,7 +99,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       assert {:unknown, _} = take(requests, message(@error, 1, <<0::32>>))
     end
 
-    test "that ends with DONE and is no dump's is followed by its acknowledgement" do
+    test "that ends with DONE and is not a dump's is followed by its acknowledgement" do
       requests = new() |> add(:a) |> send_all()
       {{:ended, 1, _, {:ok, []}}, requests} = take(requests, message(@done, 1, <<0::32>>))
       ack = message(@error, 1, <<0::32>>)
@@ -109,7 +109,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
   end
 
   describe "a message to a group is an answer" do
-    test "when an echo was asked for, which has not ended" do
+    test "if a pending request asked for an echo" do
       requests = new() |> add(:a, echo?: true) |> add(:b) |> send_all()
       assert Requests.echo?(requests, message(@newlink, 1))
       refute Requests.echo?(requests, message(@newlink, 2))
@@ -165,7 +165,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
                {:error, Error.from_errno(:request, @eperm)}
     end
 
-    test "is told without the messages before it" do
+    test "is returned without the messages before it" do
       requests = new() |> add(:a) |> send_all() |> taken([message(@newlink, 1, "x")])
       message = message(@error, 1, <<-@eperm::native-signed-32, 0::128>>)
       assert {{:ended, 1, _, {:error, %Error{reason: :eperm}}}, _} = take(requests, message)
@@ -180,7 +180,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
                take(requests, done)
     end
 
-    test "has what the kernel says besides, after the header of the request when that is capped" do
+    test "has the kernel's attributes after the header of the request, if the request is capped" do
       # The length is that of the request, which is not there.
       request = <<400::native-32, 0::96>>
 
@@ -190,7 +190,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
              ) == {:error, said(Error.from_errno(:request, @eperm))}
     end
 
-    test "has what the kernel says besides, after the whole request when it is not capped" do
+    test "has the kernel's attributes after the whole request, if it is not capped" do
       for length <- 16..24 do
         padded = div(length + 3, 4) * 4
         request = <<length::native-32, 0::96, 0::size((padded - 16) * 8)>>
@@ -200,7 +200,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       end
     end
 
-    test "has nothing besides without the flag for it" do
+    test "has no attributes without the flag for them" do
       request = <<16::native-32, 0::96>>
 
       for flags <- [[], [:capped]] do
@@ -209,7 +209,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       end
     end
 
-    test "is what it is when what the kernel says besides is malformed" do
+    test "is still returned if the kernel's attributes are malformed" do
       plain = {:error, Error.from_errno(:request, @eperm)}
       request = <<16::native-32, 0::96>>
 
@@ -239,7 +239,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       assert outcome(<<>>) == {:error, %Error{reason: :malformed, detail: :no_outcome, offset: 0}}
     end
 
-    test "is an overrun when the kernel says that data was lost" do
+    test "is an overrun if the kernel reports lost data" do
       requests = new() |> add(:a) |> send_all()
 
       assert {{:ended, 1, _, {:error, %Error{reason: :overrun}}}, requests} =
@@ -248,7 +248,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       assert Requests.all(requests) == []
     end
 
-    test "is that the dump was interrupted, whichever of its messages says so" do
+    test "is :dump_interrupted, whichever message has the flag" do
       for at <- 1..4 do
         flags = &if(&1 == at, do: [:multi, :dump_intr], else: [:multi])
         requests = new() |> add(:a, dump?: true) |> send_all()
@@ -261,7 +261,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       end
     end
 
-    test "of the kernel comes before an interruption" do
+    test "of the kernel has priority over an interruption" do
       requests = new() |> add(:a, dump?: true) |> send_all()
       requests = taken(requests, [message(@newlink, 1, "x", [:multi, :dump_intr])])
       done = message(@done, 1, <<-@eperm::native-signed-32>>, [:multi])
@@ -269,8 +269,8 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
     end
   end
 
-  describe "an answer is expected" do
-    test "of what was sent, until it ended" do
+  describe "an answer is pending" do
+    test "from the moment a request is sent until it ends" do
       requests = new() |> add(:a)
       refute Requests.expecting?(requests)
       requests = send_all(requests)
@@ -279,7 +279,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
       refute Requests.expecting?(requests)
     end
 
-    test "of a dump that goes on though its request was given up" do
+    test "for a dump that continues after its request was given up" do
       requests = new() |> add(:a, dump?: true) |> send_all() |> give_up(1)
       assert Requests.expecting?(requests)
       refute requests |> Requests.drained() |> Requests.expecting?()

@@ -26,7 +26,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
   @remembered 4096
 
   describe "a sequence number" do
-    test "is the one before and one more, and after the last comes 1" do
+    test "is the previous one plus 1, and 1 after the last" do
       assert numbers(new(@max - 2), 5) == [@max - 2, @max - 1, @max, 1, 2]
     end
 
@@ -34,7 +34,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert numbers(new(0), 2) == [1, 2]
     end
 
-    test "is not that of a request that has not ended" do
+    test "is not that of a pending request" do
       requests = new(@max) |> add(:a) |> add(:b)
       assert in_use(requests) == [:a, :b]
       assert Requests.count(requests) == 2
@@ -44,7 +44,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert numbers(%{requests | next: @max}, 2) == [1, 2]
     end
 
-    test "is not that of a request of which an answer may come late" do
+    test "is not that of a request whose answer may come late" do
       requests = new(1) |> add(:a) |> add(:b) |> send_all() |> give_up(1) |> give_up(2)
       assert numbers(%{requests | next: 1}, 1) == [3]
 
@@ -52,7 +52,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert numbers(%{requests | next: 1}, 2) == [1, 3]
     end
 
-    test "and the port id are written into the request, whatever is in their place" do
+    test "and the port id are written into the request, whatever it has there" do
       message = %Message{type: @getlink, flags: 5, sequence: 77, port_id: 78, body: "body"}
       {_number, requests} = Requests.add(new(9), %{request(:a) | bytes: Message.encode(message)})
       {{9, 0, bytes}, _requests} = Requests.pop(requests)
@@ -60,8 +60,8 @@ defmodule LinxNative.Conn.RequestsSendingTest do
     end
   end
 
-  describe "what is to be sent" do
-    test "is popped in its order, each once" do
+  describe "an item to send" do
+    test "is popped once, in order" do
       requests = new() |> add(:a) |> Requests.post({:posted, 1}, 5, "bytes") |> add(:b, to: 6)
       assert Requests.waiting?(requests)
       assert {[{1, 0, _}, {{:posted, 1}, 5, "bytes"}, {2, 6, _}], requests} = pop_all(requests)
@@ -69,7 +69,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert Requests.pop(requests) == :empty
     end
 
-    test "is sent next when it was put back, in the same order" do
+    test "is sent next if it was put back, in the same order" do
       requests = new() |> add(:a) |> Requests.post({:posted, 1}, 5, "bytes") |> add(:b)
       {first, requests} = Requests.pop(requests)
       {second, requests} = Requests.pop(requests)
@@ -80,13 +80,13 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert {[^first, {2, 0, _}, {3, 0, _}], _requests} = pop_all(requests)
     end
 
-    test "is no request that was given up, before or after it was put back" do
+    test "is not a request that was given up, before or after it was put back" do
       requests = new() |> add(:a) |> add(:b) |> give_up(1)
       {item = {2, 0, _}, requests} = Requests.pop(requests)
       assert requests |> give_up(2) |> Requests.unpop([item]) |> Requests.pop() == :empty
     end
 
-    test "is not what was taken back" do
+    test "is not a post that was removed" do
       requests = new() |> add(:a) |> Requests.post({:posted, 1}, 0, "") |> add(:b)
       requests = Requests.post(requests, {:posted, 2}, 0, "")
       requests = requests |> Requests.unpost({:posted, 1}) |> Requests.unpost({:posted, 1})
@@ -96,14 +96,14 @@ defmodule LinxNative.Conn.RequestsSendingTest do
   end
 
   describe "of several dumps" do
-    test "one is sent, and other requests are not held up" do
+    test "one is sent, and other requests are not delayed" do
       requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> add(:c)
       assert {[{1, 0, _}, {3, 0, _}], requests} = pop_all(requests)
       assert dumping(requests, 1..3) == [1]
       refute Requests.waiting?(requests)
     end
 
-    test "the next is sent when one ends, in their order" do
+    test "the next is sent when one ends, in order" do
       for type <- [@done, @error, @overrun] do
         requests = Enum.reduce([:a, :b, :c], new(), &add(&2, &1, dump?: true))
 
@@ -119,7 +119,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       end
     end
 
-    test "the next is not sent while that of a request that was given up may go on" do
+    test "the next is not sent while the dump of a given up request may continue" do
       requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> send_all() |> give_up(1)
       refute Requests.waiting?(requests)
       assert dumping(requests, 1..2) == [1]
@@ -131,7 +131,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert {[{2, 0, _}], _requests} = pop_all(requests)
     end
 
-    test "the next is sent when one was given up and nothing is left to receive" do
+    test "the next is sent if one was given up and nothing is left to receive" do
       requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> send_all()
       # It has not ended.
       assert Requests.drained(requests) == requests
@@ -145,7 +145,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert dumping(requests, 1..2) == [2]
     end
 
-    test "one that was given up before it was sent is not sent, and holds up nobody" do
+    test "one that was given up before it was sent is not sent, and delays no other" do
       requests = Enum.reduce([:a, :b, :c], new(), &add(&2, &1, dump?: true))
       assert {[{3, 0, _}], _requests} = requests |> give_up(1) |> give_up(2) |> pop_all()
       assert {[{3, 0, _}], _requests} = requests |> give_up(2) |> give_up(1) |> pop_all()
@@ -154,7 +154,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert requests |> Requests.drained() |> dumping(1..3) == []
     end
 
-    test "one that was put back and then given up holds up nobody" do
+    test "one that was put back and then given up delays no other" do
       requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true)
       {item, requests} = Requests.pop(requests)
       requests = requests |> Requests.unpop([item]) |> give_up(1)
@@ -175,7 +175,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       end
     end
 
-    test "after it was sent is nobody's, up to its last message" do
+    test "after it was sent has late answers, up to its last message" do
       requests =
         new() |> add(:a) |> send_all() |> taken([message(@newlink, 1, "x")]) |> give_up(1)
 
@@ -185,14 +185,14 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert {:unknown, _} = take(requests, message(@newlink, 1, "x"))
     end
 
-    test "is there no more" do
+    test "cannot be given up again" do
       requests = new() |> add(:a)
       assert {nil, ^requests} = Requests.give_up(requests, 2)
       requests = give_up(requests, 1)
       assert {nil, ^requests} = Requests.give_up(requests, 1)
     end
 
-    test "with all that were sent leaves those that were not" do
+    test "with all sent requests leaves the unsent ones" do
       requests = new() |> add(:a) |> add(:b, dump?: true) |> send_all()
       requests = requests |> add(:c) |> add(:d, dump?: true)
       {given_up, requests} = Requests.give_up_sent(requests)
@@ -204,7 +204,7 @@ defmodule LinxNative.Conn.RequestsSendingTest do
       assert {[{4, 0, _}], _requests} = requests |> Requests.drained() |> pop_all()
     end
 
-    test "is remembered for some time, the last ones always, and #{@remembered} at most" do
+    test "is remembered while it is among the last #{@remembered}" do
       requests =
         for number <- 1..(2 * @remembered + 1), reduce: new() do
           requests ->

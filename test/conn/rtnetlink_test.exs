@@ -43,7 +43,7 @@ defmodule LinxNative.RtnetlinkTest do
     assert_raise(ArgumentError, fn -> Rtnetlink.message(type, options) end).message
   end
 
-  describe "the kernel understands" do
+  describe "the kernel accepts" do
     test "a link that is made, changed, listed and deleted" do
       conn = route!()
       index = add_bridge!(conn, "blue", mtu: 1400, address: <<2, 0, 0, 0, 0, 1>>)
@@ -64,7 +64,7 @@ defmodule LinxNative.RtnetlinkTest do
       assert [_loopback] = dump!(conn, :getlink)
     end
 
-    test "a pair, whose second end is a message in the message" do
+    test "a veth pair, whose peer is a message in the message" do
       conn = route!()
       peer = Rtnetlink.message(:newlink, attributes: [ifname: "there"])
       # VETH_INFO_PEER of linux/veth.h
@@ -203,7 +203,7 @@ defmodule LinxNative.RtnetlinkTest do
       assert Conn.info(conn) |> elem(1) |> Map.fetch!(:groups) == [5]
     end
 
-    test "that are unknown are refused with those there are" do
+    test "that are unknown are refused with the known names" do
       said =
         ~r/^no multicast group of rtnetlink is named :lnk, did you mean :link\? There are: :brvlan, /
 
@@ -215,7 +215,7 @@ defmodule LinxNative.RtnetlinkTest do
       assert {:ok, %{groups: []}} = Conn.info(conn)
     end
 
-    test "of other protocols have numbers only" do
+    test "of other protocols have only numbers" do
       conn = open!(:usersock, [])
       said = ~r/^a multicast group has a name only on a connection to :route; /
       assert_raise ArgumentError, said, fn -> Conn.start_link(:usersock, groups: [:link]) end
@@ -224,17 +224,17 @@ defmodule LinxNative.RtnetlinkTest do
   end
 
   describe "message/2 refuses" do
-    test "a message that is unknown, with those there are" do
+    test "an unknown message, with the known ones" do
       assert message!(:newlnk, []) =~
                ~r/^no message of rtnetlink is named :newlnk, did you mean :newlink\? There are: .*:setlink/
     end
 
-    test "a message whose header is unknown, with those that are known" do
+    test "a message with an unknown header, with the known ones" do
       assert message!(:newqdisc, []) =~
                ~r/^no header is known for :newqdisc \(36\), only for: :deladdr, .*:setlink$/
     end
 
-    test "a field, an attribute or a flag that is unknown, with those there are" do
+    test "an unknown field, attribute or flag, with the known ones" do
       assert message!(:newlink, header: [indx: 1]) ==
                "no field of the header of :newlink is named :indx, did you mean :index? " <>
                  "There are: :change, :family, :flags, :index, :type"
@@ -249,7 +249,7 @@ defmodule LinxNative.RtnetlinkTest do
                ~r/^no flag of a message is named :creat, did you mean :create\? There are: :ack, /
     end
 
-    test "values that do not fit, with what does" do
+    test "values that do not fit, with the valid ones" do
       assert message!(:newlink, header: [index: 0x8000_0000]) ==
                "the field :index of the header of :newlink is 2147483648, not in -2147483648..2147483647"
 
@@ -262,14 +262,14 @@ defmodule LinxNative.RtnetlinkTest do
   end
 
   describe "decode/1" do
-    test "leaves numbers that have no name as they are" do
+    test "returns numbers without a name as numbers" do
       header = <<200, 0, 4711::native-16, 1::native-32, 0x80000001::native-32, 0::32>>
       message = %Message{type: 16, body: header <> Attributes.encode([{999, "new"}])}
       assert {:ok, %{header: header, attributes: [{999, "new"}]}} = Rtnetlink.decode(message)
       assert header == %{family: 200, type: 4711, index: 1, flags: [:up, 0x80000000], change: []}
     end
 
-    test "takes what message/2 gives" do
+    test "is the inverse of message/2" do
       options = [
         flags: [:create],
         header: [family: :inet6, index: -1, flags: [:up, :running], change: 0xFFFFFFFF],
@@ -291,7 +291,7 @@ defmodule LinxNative.RtnetlinkTest do
       assert attributes == options[:attributes]
     end
 
-    test "says that a message has no names here" do
+    test "returns :unknown_type for a message without names" do
       for {type, detail} <- [{36, :newqdisc}, {2, 2}, {0xFFFF, 0xFFFF}] do
         assert {:error, %Error{reason: :unknown_type, detail: ^detail} = error} =
                  Rtnetlink.decode(%Message{type: type, body: <<0::128>>})
@@ -301,7 +301,7 @@ defmodule LinxNative.RtnetlinkTest do
       end
     end
 
-    test "says where a body is wrong" do
+    test "returns the offset of a malformed body" do
       for size <- 0..15 do
         assert {:error, %Error{reason: :malformed, detail: :short_header, offset: 0}} =
                  Rtnetlink.decode(%Message{type: 16, body: <<0::size(size)-unit(8)>>})

@@ -70,7 +70,7 @@ defmodule LinxNative.Conn.StreamTest do
       assert Process.info(self(), [:messages, :monitors]) == [messages: [], monitors: []]
     end
 
-    test "receives a part when it is consumed, and no sooner" do
+    test "receives a part only when it is consumed" do
       {_container, conn} = crowded!()
       {[_first], continue} = begin(Conn.stream(conn, Links.dump()), 1)
       socket = socket!(conn)
@@ -81,7 +81,7 @@ defmodule LinxNative.Conn.StreamTest do
       assert ends?(socket)
     end
 
-    test "does not hold up others while its consumer is slow" do
+    test "does not delay others while its consumer is slow" do
       {_container, conn} = crowded!()
       {[_first], continue} = begin(Conn.stream(conn, Links.dump()), 1)
       assert {:ok, [_loopback]} = Conn.request(conn, Links.get(1))
@@ -95,7 +95,7 @@ defmodule LinxNative.Conn.StreamTest do
       error in Error -> assert error.reason == :dump_interrupted
     end
 
-    test "may be left at any point, and leaves nothing" do
+    test "can be stopped at any point, and leaves nothing" do
       {_container, conn} = crowded!()
       :ok = Conn.join_group(conn, 1)
       before = Machine.descriptors()
@@ -134,13 +134,13 @@ defmodule LinxNative.Conn.StreamTest do
       assert Await.until(fn -> Machine.descriptors() == before end)
     end
 
-    test "is of the connection's namespace, also when nothing else leads there" do
+    test "is in the connection's namespace, also if nothing else refers to it" do
       {container, conn} = crowded!()
       Container.stop(container)
       assert length(Enum.to_list(Conn.stream(conn, Links.dump()))) == @links + 1
     end
 
-    test "is of the VM's namespace without any right" do
+    test "needs no capability in the VM's namespace" do
       vm = Vm.start(user: :nobody)
 
       answer =
@@ -158,7 +158,7 @@ defmodule LinxNative.Conn.StreamTest do
       assert names_of(links) == names_of(streamed)
     end
 
-    test "has the settings of the connection for answers, and not its filter" do
+    test "has the connection's options for answers, but not its filter" do
       conn = route!(strict_check: true, filter: [Conn.Filter.return(0)])
       request = %{Links.dump() | body: <<0, 0, 1::native-16, 0::96>>}
       error = catch_error(Enum.to_list(Conn.stream(conn, request)))
@@ -167,7 +167,7 @@ defmodule LinxNative.Conn.StreamTest do
     end
   end
 
-  test "the example of the documentation" do
+  test "the example in the documentation runs" do
     {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Conn)
     [text] = for {{:function, :stream, 3}, _, _, %{"en" => text}, _} <- docs, do: text
     code = text |> String.split("\n") |> Enum.filter(&String.starts_with?(&1, "    "))
@@ -176,7 +176,7 @@ defmodule LinxNative.Conn.StreamTest do
     assert count == length(routes)
   end
 
-  describe "what goes wrong is told after what came before:" do
+  describe "an error is raised after the messages that came before it:" do
     test "the connection is closed" do
       {_container, conn} = crowded!()
       stream = Conn.stream(conn, Links.dump())
@@ -189,14 +189,14 @@ defmodule LinxNative.Conn.StreamTest do
       assert %Error{reason: :closed} = catch_error(Enum.to_list(stream))
     end
 
-    test "a refusal" do
+    test "the kernel refuses the request" do
       request = Rtnetlink.message(:getlink, flags: [:dump])
       {:ok, conn} = Conn.Test.start_link([{request, {:error, {:eperm, "not you"}}}])
       error = catch_error(Enum.to_list(Conn.stream(conn, request)))
       assert %Error{reason: :eperm, stage: :request, text: "not you"} = error
     end
 
-    test "the list has changed" do
+    test "the content has changed" do
       request = Rtnetlink.message(:getlink, flags: [:dump])
       link = &%{Rtnetlink.message(:newlink, attributes: [ifname: &1]) | flags: &2}
       interrupted = Message.flags([:multi, :dump_intr])
@@ -245,7 +245,7 @@ defmodule LinxNative.Conn.StreamTest do
   end
 
   describe "a stream that cannot begin" do
-    test "raises for what is no dump, and for wrong options" do
+    test "raises for a message that is not a dump, and for wrong options" do
       conn = route!()
 
       for message <- [Links.get(1), %Message{}, %{Links.dump() | flags: nil}] do
@@ -257,7 +257,7 @@ defmodule LinxNative.Conn.StreamTest do
       end
     end
 
-    test "exits for a name that nobody has" do
+    test "exits for an unknown name" do
       stream = Conn.stream(:nobody_has_this_name, Links.dump())
       assert {:noproc, _call} = catch_exit(Enum.to_list(stream))
     end
@@ -279,7 +279,7 @@ defmodule LinxNative.Conn.StreamTest do
       %Message{type: type, flags: Message.flags(flags), sequence: @number, body: body}
     end
 
-    test "has messages, in their order, without what is of no dump or another" do
+    test "has its messages, in order, without those of other requests" do
       [one, two] = [message(16, [:multi], "one"), message(16, [:multi], "two")]
       other = %{one | sequence: @number + 1}
       assert Streaming.part([one, message(@noop), other, two], @number) == {[one, two], :more}
@@ -296,7 +296,7 @@ defmodule LinxNative.Conn.StreamTest do
                Streaming.part([one, message(@done, [], <<1>>)], @number)
     end
 
-    test "may say that the list has changed, at its end too" do
+    test "may say that the content has changed, also at the end" do
       one = message(16, [:multi], "one")
       changed = message(16, [:multi, :dump_intr], "two")
       done = message(@done, [:multi, :dump_intr])
@@ -308,7 +308,7 @@ defmodule LinxNative.Conn.StreamTest do
                Streaming.part([one, done], @number)
     end
 
-    test "may say that some was lost" do
+    test "may say that messages were lost" do
       one = message(16, [:multi], "one")
 
       assert {[^one], %Error{reason: :overrun}} =

@@ -123,7 +123,7 @@ defmodule LinxNative.Conn.UpgradeTest do
     assert Vm.call(vm, Machine, :changes, [before]) == []
   end
 
-  test "each instance has the sockets of its own layout, however often they take turns",
+  test "each instance has the sockets of its own layout, however often the instances alternate",
        context do
     %{vm: vm, before: before} = context
 
@@ -145,7 +145,7 @@ defmodule LinxNative.Conn.UpgradeTest do
     assert Vm.call(vm, Machine, :changes, [before]) == []
   end
 
-  test "a connection ends when it is used next, and another one can be opened", context do
+  test "a connection ends at its next use, and another one can be opened", context do
     %{vm: vm, before: before} = context
     keeper = keeper!(vm)
     assert {:ok, [_ | _]} = request(vm, keeper)
@@ -210,7 +210,7 @@ defmodule LinxNative.Conn.UpgradeTest do
     Vm.eval(vm, request, keeper: keeper)
   end
 
-  test "a purge under a call that opens a socket leaves neither socket nor damage" do
+  test "a purge during a call that opens a socket leaves neither a socket nor corrupt memory" do
     hold = Hold.start()
     vm = hold.vm
     stop!(vm, owner!(vm))

@@ -178,7 +178,7 @@ defmodule LinxNative.ArgumentsTest do
              Mount.mount("", path.(4096), "tmpfs", 0, "", "", "", 0)
   end
 
-  test "the length is looked at before a NUL byte" do
+  test "the length is checked before a NUL byte" do
     assert {:error, {:open, 36}} = NetlinkSocket.open_in_netns(String.duplicate("\0", 4096), 0)
   end
 

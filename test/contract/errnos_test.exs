@@ -32,7 +32,7 @@ defmodule LinxNative.ErrnosTest do
   # All that Linux has for programs, and the one of its own that it lets out.
   @errnos Enum.to_list(1..133) ++ [524]
 
-  test "of the mount library: an atom for the nineteen of the contract, the number for all others" do
+  test "of the mount library are atoms for the nineteen of the contract, and numbers for all others" do
     hold = Hold.start()
 
     for {name, mfa, stage} <- [
@@ -45,7 +45,7 @@ defmodule LinxNative.ErrnosTest do
     end
   end
 
-  test "of the netlink library: the number" do
+  test "of the netlink library are numbers" do
     hold = Hold.start()
     call = {NetlinkSocket, :open_in_netns, ["/proc/self/ns/net", 0]}
 

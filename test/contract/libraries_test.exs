@@ -53,8 +53,8 @@ defmodule LinxNative.LibrariesTest do
     String.replace(content, old, new)
   end
 
-  describe "what a file offers" do
-    test "just the functions of the contract, with their scheduling" do
+  describe "a library" do
+    test "has exactly the functions of the contract, with their scheduling" do
       for {module, functions} <- @offers do
         {name, minor, offered} = Library.offer(Implementation.library_path(module))
         assert name == Atom.to_string(module)
@@ -64,7 +64,7 @@ defmodule LinxNative.LibrariesTest do
       end
     end
 
-    test "one symbol" do
+    test "exports one symbol" do
       for module <- Implementation.modules() do
         assert Library.exported(Implementation.library_path(module)) == ["nif_init"]
       end
@@ -72,14 +72,14 @@ defmodule LinxNative.LibrariesTest do
   end
 
   describe "in the VM" do
-    test "dirty calls leave the scheduler, the others do not" do
+    test "dirty calls run on dirty schedulers, the others do not" do
       for {module, function, arguments} <- @calls do
         name = "#{function}/#{length(arguments)}"
         assert {name, scheduling(name, module)} == {name, seen(module, function, arguments)}
       end
     end
 
-    test "both load under modules that have just their functions" do
+    test "both libraries load in modules with exactly their functions" do
       vm = Vm.start(load: false)
 
       for module <- Implementation.modules() do
@@ -92,7 +92,7 @@ defmodule LinxNative.LibrariesTest do
       assert Vm.call(vm, Mount, :version, []) == ~c"linx_mount"
     end
 
-    test "neither loads under a module that lacks one of the functions" do
+    test "neither library loads in a module that lacks one of its functions" do
       vm = Vm.start(load: false)
 
       for module <- Implementation.modules(), {name, arity} <- Implementation.functions(module) do
@@ -103,7 +103,7 @@ defmodule LinxNative.LibrariesTest do
       end
     end
 
-    test "neither loads under the name of the other" do
+    test "neither library loads in the module of the other" do
       vm = Vm.start(load: false)
       [one, other] = Implementation.modules()
 
@@ -190,7 +190,7 @@ defmodule LinxNative.LibrariesTest do
           {"with files that were cut short", :cut, "It was built for another machine"},
           {"with files for another VM", :other, "It was built for another machine"}
         ] do
-      test "#{what}: each attempt is a line in the log, and the functions are undefined" do
+      test "#{what}: each attempt logs one line, and the functions are undefined" do
         {vm, log} = installation(&install(&1, &2, unquote(content)))
 
         for {module, function, arguments} <- @calls do

@@ -14,7 +14,7 @@ defmodule LinxNative.MountCreateTargetTest do
 
   describe "with create_target" do
     @tag :machine_root
-    test "an empty regular file of mode 0644 is made where there is nothing" do
+    test "an empty regular file of mode 0644 is made if the target does not exist" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
       node = folder <> "/null"
@@ -60,7 +60,7 @@ defmodule LinxNative.MountCreateTargetTest do
       end
     end
 
-    test "a file that is there keeps its content" do
+    test "an existing file keeps its content" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
       file = folder <> "/file"
@@ -71,7 +71,7 @@ defmodule LinxNative.MountCreateTargetTest do
     end
 
     @tag :machine_root
-    test "a directory that is there is used, for a bind and for any other mount" do
+    test "an existing directory is used, for a bind and for any other mount" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
       directory = folder <> "/directory"
@@ -84,7 +84,7 @@ defmodule LinxNative.MountCreateTargetTest do
       end
     end
 
-    test "a bind is the same with and without it" do
+    test "a bind has the same effect with and without it" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
 
@@ -155,7 +155,7 @@ defmodule LinxNative.MountCreateTargetTest do
 
     # By descriptor it would, if anything asked the file system for its type.
     @tag :machine_root
-    test "a bind does not ask a file system that does not answer, nor one that is gone" do
+    test "a bind does not need an answer of a file system that hangs or has ended" do
       vm = Vm.start(wrap: ["unshare", "--mount", "--"])
       folder = Folder.make!()
       for name <- ~w(fuse target), do: File.mkdir!("#{folder}/#{name}")
@@ -194,7 +194,7 @@ defmodule LinxNative.MountCreateTargetTest do
       end
     end
 
-    test "stage create: what the creation of a file answers" do
+    test "stage create: the errno of the file's creation" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)
       File.write!(folder <> "/file", "")

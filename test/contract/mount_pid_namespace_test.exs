@@ -39,7 +39,7 @@ defmodule LinxNative.MountPidNamespaceTest do
     end
 
     @tag :machine_root
-    test "any file system may be mounted", context do
+    test "any file system can be mounted", context do
       %{container: container, ns: ns, pidns: pidns, folder: folder} = context
       assert :ok = Mount.mount("name", folder, "tmpfs", @rdonly, "size=64k", ns, pidns, 0)
       assert %{fstype: "tmpfs", source: "name"} = Container.mount_at(container, folder)
@@ -81,7 +81,7 @@ defmodule LinxNative.MountPidNamespaceTest do
     end
 
     @tag :machine_root
-    test "stage fork: no process to be had", context do
+    test "stage fork: no process can be made", context do
       %{ns: ns, pidns: pidns, folder: folder} = context
       vm = Vm.start()
       mount = &Vm.call(vm, Mount, :mount, ["", folder, &1, 0, "", ns, pidns, 0])
@@ -96,7 +96,7 @@ defmodule LinxNative.MountPidNamespaceTest do
       assert :ok = mount.("tmpfs")
     end
 
-    test "stage fork: the init of the namespace is gone", context do
+    test "stage fork: the init of the namespace has ended", context do
       %{container: container, ns: ns, pidns: pidns, folder: folder} = context
       [ns, pidns] = HeldOpen.paths([ns, pidns])
       Container.stop(container)

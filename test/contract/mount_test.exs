@@ -34,7 +34,7 @@ defmodule LinxNative.MountTest do
       refute MountInfo.at(folder)
     end
 
-    test "an empty source is none" do
+    test "an empty source is NULL" do
       folder = Folder.make!()
       assert :ok = Mount.mount("", folder, "tmpfs", 0, "", "", "", 0)
       assert %{source: "none"} = MountInfo.at(folder)
@@ -89,7 +89,7 @@ defmodule LinxNative.MountTest do
     end
 
     @tag :machine_root
-    test "stage mount: the errno as an atom, or as a number where it has none" do
+    test "stage mount: the errno is an atom, or a number if it has none" do
       folder = Folder.make!()
       File.write!(folder <> "/file", "")
 
@@ -158,7 +158,7 @@ defmodule LinxNative.MountTest do
       %{container: container, ns: Container.ns_path(container, :mnt), folder: Folder.make!()}
     end
 
-    test "mounts there, and nothing here", %{container: container, ns: ns, folder: folder} do
+    test "mounts in that namespace only", %{container: container, ns: ns, folder: folder} do
       assert :ok = Mount.mount("name", folder, "tmpfs", @nosuid, "size=64k", ns, "", 0)
       assert %{source: "name", fstype: "tmpfs"} = Container.mount_at(container, folder)
       refute MountInfo.at(folder)
@@ -170,7 +170,7 @@ defmodule LinxNative.MountTest do
       assert Container.mount_at(container, folder)
     end
 
-    test "paths are those of the namespace", %{container: container, ns: ns, folder: folder} do
+    test "paths are looked up in that namespace", %{container: container, ns: ns, folder: folder} do
       Folder.tmpfs!(folder, container)
       Container.sh!(container, "mkdir #{folder}/inside")
       refute File.exists?(folder <> "/inside")
@@ -199,7 +199,11 @@ defmodule LinxNative.MountTest do
       end
     end
 
-    test "stage mount: as seen there", %{container: container, ns: ns, folder: folder} do
+    test "stage mount: errors depend on that namespace", %{
+      container: container,
+      ns: ns,
+      folder: folder
+    } do
       Folder.tmpfs!(folder, container)
       File.mkdir!(folder <> "/here")
 

@@ -35,7 +35,7 @@ defmodule LinxNative.NetlinkSocketTest do
       end
     end
 
-    test "the socket is in the namespace of the path, whichever that is" do
+    test "the socket is in the namespace of the path" do
       container = Container.start([:net])
       there = Container.ns_path(container, :net)
       refute identity(there) == identity(@own)
@@ -118,7 +118,7 @@ defmodule LinxNative.NetlinkSocketTest do
     end
 
     @tag :machine_root
-    test "stage thread: no thread to be had" do
+    test "stage thread: no thread can be made" do
       vm = Vm.start()
       TaskLimit.set!(vm, 0)
       assert {:error, {:thread, 11}} = open_in(vm, @own)
@@ -173,7 +173,7 @@ defmodule LinxNative.NetlinkSocketTest do
       refute Map.has_key?(Machine.descriptors(), fd)
     end
 
-    test "is :ok for what is not open" do
+    test "is :ok for a descriptor that is not open" do
       assert :ok = NetlinkSocket.close_fd(-1)
       assert :ok = NetlinkSocket.close_fd(1_000_000)
     end
@@ -187,14 +187,14 @@ defmodule LinxNative.NetlinkSocketTest do
       assert port != 0
     end
 
-    test "a second time is EINVAL" do
+    test "gives EINVAL the second time" do
       fd = open!(@own)
       assert :ok = NetlinkSocket.bind_netlink(fd, 1)
       assert {:error, 22} = NetlinkSocket.bind_netlink(fd, 2)
       assert %{nl_groups: 1} = Harness.socket(fd)
     end
 
-    test "a group of the namespace the socket is in is heard" do
+    test "receives events of a group in the socket's namespace" do
       container = Container.start([:net])
       {:ok, fd} = NetlinkSocket.open_in_netns(Container.ns_path(container, :net), 0)
       assert :ok = NetlinkSocket.bind_netlink(fd, 1)
@@ -206,7 +206,7 @@ defmodule LinxNative.NetlinkSocketTest do
       :ok = :socket.close(socket)
     end
 
-    test "is the errno of bind(2), without a stage" do
+    test "returns the errno of bind(2), without a stage" do
       {:ok, socket} = :socket.open(:inet, :dgram)
       {:ok, other} = :socket.getopt(socket, :otp, :fd)
       assert {:error, 9} = NetlinkSocket.bind_netlink(1_000_000, 0)
@@ -214,7 +214,7 @@ defmodule LinxNative.NetlinkSocketTest do
       :ok = :socket.close(socket)
     end
 
-    test "of a descriptor that is not a socket is ENOTSOCK" do
+    test "gives ENOTSOCK for a descriptor that is not a socket" do
       {:ok, file} = :file.open("/dev/null", [:read, :raw])
       {fd, _} = Enum.find(Machine.descriptors(), fn {_, {path, _}} -> path == "/dev/null" end)
       assert {:error, 88} = NetlinkSocket.bind_netlink(fd, 0)

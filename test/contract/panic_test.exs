@@ -86,7 +86,7 @@ defmodule LinxNative.PanicTest do
     assert context.errors |> File.stream!() |> Enum.count() == 2 * 1000 * length(@panics)
   end
 
-  test "panics of many processes at a time are as many lines", context do
+  test "panics of many processes at a time print one line each", context do
     vm = start(context.to_file)
 
     results =
@@ -103,7 +103,7 @@ defmodule LinxNative.PanicTest do
     assert Enum.all?(lines, &(&1 =~ ~r/^linx_native: panic at .* please report this\n$/))
   end
 
-  test "one in nif_init is an error of on_load", context do
+  test "a panic in nif_init is an error of on_load", context do
     env = Map.put(@env, "LINX_TEST_PANIC_IN_INIT", "yes")
     vm = Vm.start(wrap: context.to_file, env: env)
     assert {:bad_lib, text} = ProbeLibrary.load(vm)
@@ -115,7 +115,7 @@ defmodule LinxNative.PanicTest do
     assert Vm.call(vm, Mount, :version, []) == ~c"linx_mount"
   end
 
-  test "the libraries that are shipped have nothing of what makes the probe panic" do
+  test "the shipped libraries have no code of the probe" do
     probes? = &(File.read!(&1) =~ "probe: in the thread")
     assert probes?.(ProbeLibrary.path())
 

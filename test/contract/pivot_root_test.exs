@@ -130,12 +130,12 @@ defmodule LinxNative.PivotRootTest do
   end
 
   @tag :machine_root
-  test "not permitted" do
+  test "is refused without permission" do
     vm = Vm.start(user: :nobody)
     assert {:error, {:pivot_root, :eperm}} = Vm.call(vm, Mount, :pivot_root, ["/", "/", ""])
   end
 
-  test "a root that was bound, with what is below it", %{folder: folder} do
+  test "works with a root that was bound recursively", %{folder: folder} do
     container = Container.start([:mount])
     ns = Container.ns_path(container, :mnt)
     assert :ok = Mount.mount("/", folder, "", @bind + @rec, "", ns, "", 0)

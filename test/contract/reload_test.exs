@@ -72,7 +72,7 @@ defmodule LinxNative.ReloadTest do
   end
 
   describe "with calls of every function in flight" do
-    test "a hundred reloads of each module: every call is answered, and right" do
+    test "a hundred reloads of each module: every call returns the right answer" do
       vm = Vm.start()
       quietly(vm)
       callers = start_callers(vm)
@@ -91,7 +91,7 @@ defmodule LinxNative.ReloadTest do
     end
 
     # A call makes a resource, whose type the new instance takes over at that moment.
-    test "reloads as fast as they can be leave the memory of the VM whole" do
+    test "reloads as fast as possible do not corrupt the memory of the VM" do
       vm = Vm.start()
       quietly(vm)
       call = {Mount, :umount, ["/", 0, "/nonexistent"], {:error, {:open_ns, :enoent}}}
@@ -104,7 +104,7 @@ defmodule LinxNative.ReloadTest do
       assert Vm.call(vm, Callers, :stop, [callers]) == []
     end
 
-    test "an upgrade to other code, with a library from elsewhere, and back" do
+    test "an upgrade to other code with a library at another path, and back" do
       vm = Vm.start()
       before = Vm.call(vm, Machine, :snapshot, [])
       callers = start_callers(vm)
@@ -154,7 +154,7 @@ defmodule LinxNative.ReloadTest do
     end
 
     @tag :machine_root
-    test "a reload does not wait for it, and it is answered", %{vm: vm} = context do
+    test "a reload does not wait for it, and it returns its answer", %{vm: vm} = context do
       call = call(context)
       expected = expect(:D8, rust: {:module, NetlinkSocket}, c: {:error, :on_load_failure})
       assert load(vm, NetlinkSocket) == expected
@@ -168,7 +168,7 @@ defmodule LinxNative.ReloadTest do
     end
 
     @tag :machine_root
-    test "an unload with care lets it be, and it is answered", %{vm: vm} = context do
+    test "a soft purge is refused, and it returns its answer", %{vm: vm} = context do
       call = call(context)
       true = Vm.call(vm, :code, :delete, [NetlinkSocket])
       refute Vm.call(vm, :code, :soft_purge, [NetlinkSocket])
@@ -180,7 +180,7 @@ defmodule LinxNative.ReloadTest do
     end
 
     @tag :machine_root
-    test "an unload by force ends its caller, and nothing else", %{vm: vm} = context do
+    test "a purge kills its caller, and nothing else", %{vm: vm} = context do
       endless = {NetlinkSocket, :open_in_netns, [context.path, 0], @not_connected}
       [caller] = Vm.call(vm, Callers, :start, [[endless]])
       Hang.await_calls!(context.hang, 1)
@@ -207,7 +207,7 @@ defmodule LinxNative.ReloadTest do
     end
   end
 
-  test "the files say so themselves" do
+  test "the libraries are linked with -z nodelete" do
     for module <- Implementation.modules() do
       headers = Library.headers(Implementation.library_path(module))
       assert headers =~ "NODELETE" == expect(:D8, rust: true, c: false)

@@ -18,7 +18,7 @@ defmodule LinxNative.StacksTest do
 
   # The root of a user namespace is locked, which is another answer of one of them.
   @tag :machine_root
-  test "each kind of call", %{vm: vm, container: container, folder: folder} do
+  test "each kind of call works", %{vm: vm, container: container, folder: folder} do
     for name <- Operations.names(:all) do
       operation = Operations.get(name, folder, container)
       Operations.prepare(operation)
@@ -30,7 +30,7 @@ defmodule LinxNative.StacksTest do
     end
   end
 
-  test "the longest paths, here and there", %{vm: vm, container: container} do
+  test "the longest paths work, with and without a namespace", %{vm: vm, container: container} do
     [net, ns, pidns] = for kind <- [:net, :mnt, :pid], do: Container.ns_path(container, kind)
     # One byte less than is refused, and of names that may be.
     long = "/" <> String.duplicate("x/", 2_046) <> "xx"
@@ -54,7 +54,7 @@ defmodule LinxNative.StacksTest do
   end
 
   @tag :conn
-  test "a connection", %{vm: vm, container: container} do
+  test "a connection works", %{vm: vm, container: container} do
     for netns <- [:host, pid: container.pid, path: Container.ns_path(container, :net)] do
       assert Vm.call(vm, LinxNative.Test.Lives, :life, [netns]) == :ok
       assert Vm.call(vm, LinxNative.Test.Lives, :identity, [netns]) == :ok

@@ -8,7 +8,7 @@ defmodule LinxNative.UmountTest do
   @detach 2
   @nofollow 8
 
-  test "unmounts here, the topmost first" do
+  test "unmounts in the VM's own namespace, the topmost mount first" do
     folder = Folder.make!()
     for name <- ~w(lower upper), do: :ok = Mount.mount(name, folder, "tmpfs", 0, "", "", "", 0)
     assert %{source: "upper"} = MountInfo.at(folder)
@@ -19,7 +19,7 @@ defmodule LinxNative.UmountTest do
     assert {:error, {:umount, :einval}} = Mount.umount(folder, 0, "")
   end
 
-  test "unmounts in another mount namespace, and nothing here" do
+  test "unmounts in another mount namespace only" do
     container = Container.start([:mount])
     ns = Container.ns_path(container, :mnt)
     folder = Folder.make!()
@@ -43,7 +43,7 @@ defmodule LinxNative.UmountTest do
     :ok = :file.close(file)
   end
 
-  test "a link is followed, unless a flag says otherwise" do
+  test "a link is followed, unless a flag forbids it" do
     folder = Folder.make!()
     File.mkdir!(folder <> "/real")
     File.ln_s!("real", folder <> "/link")
@@ -81,7 +81,7 @@ defmodule LinxNative.UmountTest do
   end
 
   @tag :machine_root
-  test "not permitted" do
+  test "is refused without permission" do
     vm = Vm.start(user: :nobody)
     assert {:error, {:umount, :eperm}} = Vm.call(vm, Mount, :umount, ["/proc", 0, ""])
   end

@@ -30,7 +30,7 @@ defmodule LinxNative.DeparturesTest do
       assert File.ls!(folder <> "/outside") == expect(:D2, rust: [], c: ["null"])
     end
 
-    test "a link in its last place is refused, also one to nothing", %{folder: folder} do
+    test "a link as the last name is refused, also if it leads nowhere", %{folder: folder} do
       File.ln_s!("../outside/null", folder <> "/inside/null")
 
       bind = fn ->
@@ -42,14 +42,14 @@ defmodule LinxNative.DeparturesTest do
       assert bind.() == expect(:D2, rust: {:error, {:create, :eloop}}, c: :ok)
     end
 
-    test "and so for any other kind of mount", %{folder: folder} do
+    test "a link is refused for any other kind of mount too", %{folder: folder} do
       File.ln_s!("../outside", folder <> "/inside/link")
 
       assert Mount.mount("", folder <> "/inside/link", "tmpfs", 0, "", "", "", 1) ==
                expect(:D2, rust: {:error, {:create, :eloop}}, c: :ok)
     end
 
-    test "it must not leave the root", %{folder: folder} do
+    test "a path must not leave the root", %{folder: folder} do
       container = Container.start([:mount])
 
       for ns <- ["", Container.ns_path(container, :mnt)] do
@@ -125,7 +125,7 @@ defmodule LinxNative.DeparturesTest do
       assert {:error, {:open_pidns, :enoent}} = mount.(own, "/nonexistent", 0)
     end
 
-    test "also for a procfs of another PID namespace" do
+    test "are refused for a procfs of another PID namespace too" do
       container = Container.start([:mount, :pid])
       folder = Folder.make!()
       [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
@@ -158,7 +158,7 @@ defmodule LinxNative.DeparturesTest do
       end
     end
 
-    test "a container's own file in that place is not looked at", context do
+    test "are not looked up in the container", context do
       %{container: container, ns: ns, pidns: pidns, folder: folder} = context
 
       # A /proc of the container, in which that pid is nobody, and a file of its choice under the name.
@@ -169,7 +169,7 @@ defmodule LinxNative.DeparturesTest do
                expect(:D4, rust: :ok, c: {:error, {:setns_pid, :einval}})
     end
 
-    test "the order of the errors is kept", context do
+    test "give their errors in the same order as in the C code", context do
       %{ns: ns, pidns: pidns, folder: folder} = context
       mount = &Mount.mount("", folder, "proc", 0, "", &1, &2, 0)
       gone = Path.dirname(ns)
@@ -181,7 +181,7 @@ defmodule LinxNative.DeparturesTest do
       assert {:error, {:open_pidns, :enoent}} = mount.(ns, "/nonexistent")
     end
 
-    test "take three descriptors at a time", %{ns: ns, pidns: pidns, folder: folder} do
+    test "need three descriptors at a time", %{ns: ns, pidns: pidns, folder: folder} do
       vm = Vm.start(wrap: ["prlimit", "--nofile=256:256", "--"])
       args = ["", folder, "tmpfs", 0, "", ns, pidns, 0]
       mount = &Vm.call(vm, Descriptors, :with_only, [&1, Mount, :mount, args])
@@ -248,7 +248,7 @@ defmodule LinxNative.DeparturesTest do
     end
 
     @tag :machine_root
-    test "is without a process for a procfs (D6)", %{ns: ns, pidns: pidns, folder: folder} do
+    test "makes no process for a procfs (D6)", %{ns: ns, pidns: pidns, folder: folder} do
       args = ["", folder, "proc", 0, "", ns, pidns, 0]
       vm = Vm.start()
       TaskLimit.set!(vm, 1)
@@ -267,7 +267,7 @@ defmodule LinxNative.DeparturesTest do
       assert mount.("tmpfs") == expect(:D10, rust: :ok, c: {:error, {:fork, :eagain}})
     end
 
-    test "makes a process only for what depends on the PID namespace of a process (D6, D10)",
+    test "makes a process only for file systems that depend on its PID namespace (D6, D10)",
          context do
       %{ns: ns, pidns: pidns, folder: folder} = context
       vm = Vm.start()
@@ -318,7 +318,7 @@ defmodule LinxNative.DeparturesTest do
       end
     end
 
-    test "nor have the other calls" do
+    test "other calls have no descriptor without close-on-exec either" do
       container = Container.start([:mount, :net])
       [ns, net] = for kind <- [:mnt, :net], do: Container.ns_path(container, kind)
       folder = Folder.make!()

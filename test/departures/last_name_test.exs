@@ -20,22 +20,22 @@ defmodule LinxNative.LastNameTest do
     %{hold: Hold.start(), folder: folder, container: container, ns: ns, pidns: pidns}
   end
 
-  describe "just before the target is made there is" do
-    test "a file: it is used", context do
+  describe "if another process makes the target first as" do
+    test "a file, that is used", context do
       assert appearing(context, &File.write!(&1, "")) == {:ok, :at_once, ["inside/target"]}
       assert File.ls!(context.folder <> "/outside") == []
     end
 
-    test "a FIFO: it is used, and nobody waits for a reader of it", context do
+    test "a FIFO, that is used without waiting for a reader", context do
       make = &({_, 0} = System.cmd("mkfifo", [&1]))
       assert appearing(context, make) == {:ok, :at_once, ["inside/target"]}
     end
 
-    test "a directory: no file goes onto it", context do
+    test "a directory, no file is mounted onto it", context do
       assert appearing(context, &File.mkdir!/1) == {{:error, {:mount, :enotdir}}, :at_once, []}
     end
 
-    test "a link: nothing is made or mounted behind it (D2)", context do
+    test "a link, nothing is made or mounted behind it (D2)", context do
       assert appearing(context, &File.ln_s!("../outside/made", &1)) ==
                expect(:D2,
                  rust: {{:error, {:create, :eloop}}, :at_once, []},
@@ -71,15 +71,15 @@ defmodule LinxNative.LastNameTest do
     end
   end
 
-  describe "a target that is there whenever it is to be made, and gone whenever it is looked for," do
-    test "forty times is found then (D2)", %{hold: hold} = context do
+  describe "a target that appears before each creation, and disappears before each look-up," do
+    test "is found after forty times (D2)", %{hold: hold} = context do
       held = hold |> Hold.begin(bind(context)) |> at_creation()
       target = context.folder <> "/inside/target"
       assert %{answer: :ok} = held |> come_and_go(target, rounds(40)) |> Hold.finish()
       assert mounted(context) == ["inside/target"]
     end
 
-    test "is given up at some time (D2)", %{hold: hold} = context do
+    test "is given up in the end (D2)", %{hold: hold} = context do
       held = hold |> Hold.begin(bind(context)) |> at_creation()
       target = context.folder <> "/inside/target"
       %{answer: answer} = held |> come_and_go(target, rounds(1_000)) |> Hold.finish()
@@ -104,7 +104,7 @@ defmodule LinxNative.LastNameTest do
     end
   end
 
-  describe "once the target was found its directory becomes a link: it is mounted where it was found (D2)," do
+  describe "if the directory becomes a link after the look-up, the mount goes where the target was found (D2):" do
     test "a bind", context do
       for name <- ~w(inside outside), do: File.write!("#{context.folder}/#{name}/target", "")
       assert swapped(context, bind(context)) == expect(:D2, rust: "moved", c: "outside")
@@ -138,8 +138,8 @@ defmodule LinxNative.LastNameTest do
     end
   end
 
-  describe "with create_target MS_REMOUNT stays one" do
-    test "whatever source comes with it", %{folder: folder, ns: ns} = context do
+  describe "with create_target MS_REMOUNT stays a remount" do
+    test "whatever the source is", %{folder: folder, ns: ns} = context do
       target = folder <> "/inside/target"
       {module, function, args} = bind(context)
       assert :ok = apply(module, function, args)

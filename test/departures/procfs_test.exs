@@ -37,7 +37,7 @@ defmodule LinxNative.ProcfsTest do
     [Vm.start(wrap: Harness.seccomp("fsopen=ENOSYS")), Vm.start()]
   end
 
-  test "flags and options mean the same", context do
+  test "flags and options have the same effect", context do
     %{container: container, ns: ns, pidns: pidns, folder: folder} = context
     vms = vms()
     all = Map.values(@flags)
@@ -124,7 +124,7 @@ defmodule LinxNative.ProcfsTest do
   # Asks the kernel whether procfs takes a PID namespace as an option.
   defp without_process?, do: Harness.can?("procfs-of-a-pid-namespace")
 
-  test "a child mounts if the kernel lacks the way without a process", context do
+  test "a child mounts if the kernel cannot mount without a process", context do
     %{container: container, ns: ns, pidns: pidns, folder: folder} = context
     args = ["", folder, "proc", 0, "", ns, pidns, 0]
 
@@ -139,7 +139,7 @@ defmodule LinxNative.ProcfsTest do
     end
   end
 
-  test "whatever else fails on the way without a process is the answer", context do
+  test "any other error of a mount without a process is returned", context do
     %{container: container, ns: ns, pidns: pidns, folder: folder} = context
     args = ["", folder, "proc", 0, "", ns, pidns, 0]
 
@@ -177,7 +177,7 @@ defmodule LinxNative.ProcfsTest do
     assert :ok = Vm.call(vm, Descriptors, :with_only, [3, Mount, :mount, args])
   end
 
-  test "the child is reaped, whatever the VM does with SIGCHLD", context do
+  test "the child is reaped, however the VM handles SIGCHLD", context do
     %{container: container, ns: ns, pidns: pidns, folder: folder} = context
     vm = Vm.start()
 
@@ -196,7 +196,7 @@ defmodule LinxNative.ProcfsTest do
     Container.sh!(container, "umount --recursive --lazy #{folder}")
   end
 
-  test "no child is left of a mount that fails", %{ns: ns, pidns: pidns, folder: folder} do
+  test "a mount that fails leaves no child", %{ns: ns, pidns: pidns, folder: folder} do
     before = Machine.snapshot()
     args = [@long, folder, "proc", 0, "nosuchoption", ns, pidns, 0]
     for _ <- 1..100, do: {:error, {:mount, :einval}} = apply(Mount, :mount, args)

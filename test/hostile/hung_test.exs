@@ -95,7 +95,8 @@ defmodule LinxNative.HostileHungTest do
     end
   end
 
-  test "every caller can be killed, and what it held goes with the daemon", context do
+  test "every caller can be killed, and its resources are released when the daemon ends",
+       context do
     %{vm: vm, container: container} = context
     fuse = Fuse.mount!(container, context.fuse)
     calls = HungCalls.mixed(100, container, context.fuse, context.other)
@@ -129,7 +130,7 @@ defmodule LinxNative.HostileHungTest do
   end
 
   # The others mount as ever, once they are answered.
-  test "a call whose caller waits mounts when it is answered", context do
+  test "a call whose caller still waits mounts when the file system answers", context do
     %{vm: vm, container: container} = context
     fuse = Fuse.mount!(container, context.fuse)
     calls = HungCalls.with_target(8, container, context.fuse)
@@ -154,7 +155,7 @@ defmodule LinxNative.HostileHungTest do
       %{daemon: fuse, callers: callers}
     end
 
-    test "lets them go on, to their end", %{vm: vm, callers: callers} = context do
+    test "lets them continue to their end", %{vm: vm, callers: callers} = context do
       assert Vm.call(vm, HungCalls, :count, [callers]) == 20
       Fuse.answer(context.daemon)
       assert Await.until(fn -> Vm.call(vm, HungCalls, :count, [callers]) == 0 end)
@@ -163,7 +164,7 @@ defmodule LinxNative.HostileHungTest do
       assert Vm.call(vm, Machine, :changes, [context.before]) == []
     end
 
-    test "and if the old code is purged by force, they mount nothing", context do
+    test "and if the old code is purged, they mount nothing", context do
       %{vm: vm, callers: callers} = context
       assert Vm.call(vm, :code, :purge, [Mount])
       assert Vm.call(vm, HungCalls, :count, [callers]) == 0
@@ -186,7 +187,7 @@ defmodule LinxNative.HostileHungTest do
   end
 
   # No program can do anything about it; SECURITY.md says so.
-  test "but not before a daemon that has taken their requests", context do
+  test "but only after a daemon that has taken their requests", context do
     %{vm: vm, container: container} = context
     fuse = Fuse.mount!(container, context.fuse)
     Fuse.read(fuse)

@@ -94,7 +94,10 @@ defmodule LinxNative.HostileProcessesTest do
   defp some(0), do: :none
   defp some(_), do: :some
 
-  test "nor if it allows itself no more mount namespaces", %{folder: folder, pidns?: pidns?} do
+  test "reads none either if its limit of mount namespaces is 0", %{
+    folder: folder,
+    pidns?: pidns?
+  } do
     container = Container.start([:user, :net, :mount, :pid])
     {_, calls} = List.keyfind(kinds(%{container: container, folder: folder}), :procfs, 0)
 
@@ -117,7 +120,7 @@ defmodule LinxNative.HostileProcessesTest do
     {_, 0} = System.cmd("nsenter", args)
   end
 
-  test "has nobody to kill, and makes the VM lose no descriptor", context do
+  test "finds no process to kill, and makes the VM leak no descriptor", context do
     %{container: container, pidns?: pidns?} = context
     vm = Vm.start()
 
@@ -145,7 +148,7 @@ defmodule LinxNative.HostileProcessesTest do
     if apply(Mount, :umount, args) == :ok, do: unmount_all(args)
   end
 
-  test "keeps nothing of a VM that was killed, by stopping it", context do
+  test "cannot keep a child of a killed VM by stopping it", context do
     %{container: container} = context
 
     for {kind, [mount | _]} <- [by_child(context) | kinds(context)],

@@ -216,7 +216,7 @@ defmodule LinxNative.ProcfsWaysTest do
     Enum.uniq(by_flags ++ by_options ++ by_source ++ mixed ++ by_target)
   end
 
-  test "the result is the same, and so is the mount", context do
+  test "the result and the mount are the same", context do
     %{container: container, ns: ns, pidns: pidns, folder: folder, inside: inside} = context
     requests = requests()
 

@@ -42,16 +42,16 @@ defmodule LinxNative.LibraryTest do
   umount/4 dirty_io
   """
 
-  test "it offers its functions, with their scheduling, to any VM that loads the others" do
+  test "has its functions, with their scheduling, and a NIF version that older VMs load" do
     assert {"Elixir.LinxNative.Native", minor, @functions} = Library.offer(@path)
     assert minor <= 16
   end
 
-  test "one symbol" do
+  test "exports one symbol" do
     assert Library.exported(@path) == ["nif_init"]
   end
 
-  test "it stays mapped, has all its symbols from the start, and nothing to write to that is run" do
+  test "stays mapped, binds its symbols at load time, and has no memory that is both writable and executable" do
     headers = Library.headers(@path)
     assert headers =~ "NODELETE"
     assert headers =~ "BIND_NOW"

@@ -10,11 +10,11 @@ defmodule LinxNative.LoaderTest do
              :filename.join(:code.priv_dir(:linx_native), ~c"linx_mount")
   end
 
-  test "a library that loads is not worth a word" do
+  test "logs nothing if a library loads" do
     assert capture_log(fn -> assert Loader.report(:ok, "linx_mount") == :ok end) == ""
   end
 
-  test "a file that is not there" do
+  test "logs a remedy for a missing file" do
     log = failure({:load_failed, ~c"Failed to load NIF library: 'no such file'"}, "linx_absent")
 
     assert log =~
@@ -23,7 +23,7 @@ defmodule LinxNative.LoaderTest do
     assert log =~ "The file is not there: run `mix deps.compile linx_native --force`"
   end
 
-  test "a file for another machine" do
+  test "logs a remedy for a file for another machine" do
     log =
       failure(
         {:load_failed, ~c"Failed to load NIF library: 'version `GLIBC_2.99' not found'"},
@@ -33,7 +33,7 @@ defmodule LinxNative.LoaderTest do
     assert log =~ "build it for this machine"
   end
 
-  test "a library that cannot take over from the one in use" do
+  test "logs a remedy for a library that cannot replace the loaded one" do
     assert failure({:upgrade, ~c"Upgrade not supported by this NIF library."}, "linx_mount") =~
              "Upgrade not supported by this NIF library. The library in use cannot be replaced"
   end

@@ -61,7 +61,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert message =~ "exit status 1: error: rustup could not choose a version of cargo to run"
     end
 
-    test "a nightly of the needed version will do", %{root: root, bin: bin} do
+    test "accepts a nightly of the needed version", %{root: root, bin: bin} do
       cargo(bin, "echo 'cargo 1.91.0-nightly (840b83a10 2025-07-30)'")
       assert Cargo.find(root) == {:ok, Path.join(bin, "cargo")}
     end
@@ -110,7 +110,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert error.compiler_name == "linx_native"
     end
 
-    test "for want of the target says what to install", %{root: root, bin: bin} do
+    test "because of a missing target says what to install", %{root: root, bin: bin} do
       # What rustc 1.95 says, a line of it.
       missing = "  = note: the `riscv64gc-unknown-linux-gnu` target may not be installed"
       cargo(bin, @version <> "echo '#{missing}' >&2; exit 101")
@@ -119,7 +119,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert List.last(diagnostics).message =~ "`rustup target add riscv64gc-unknown-linux-gnu`"
     end
 
-    test "for want of a linker says what to install", %{root: root, bin: bin} do
+    test "because of a missing linker says what to install", %{root: root, bin: bin} do
       cargo(bin, @version <> "echo 'error: linker `cc` not found' >&2; exit 101")
 
       assert {{:error, [_, %{message: message}]}, said} = compile(root)
@@ -148,7 +148,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       refute File.exists?(Path.join(root, "called"))
     end
 
-    test "the choice holds without the variable, and without the folder", context do
+    test "the choice is kept without the variable and without the folder", context do
       %{root: root, archives: archives} = context
       assert compile(root) == {{:ok, []}, ""}
       System.delete_env("LINX_NATIVE_PREBUILT")
@@ -196,7 +196,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert {{:error, [%{message: "cargo 1.65.0 is too old" <> _}]}, _} = compile(root)
     end
 
-    test "what is wrong with them is one line", %{root: root, archives: archives} do
+    test "an error is one line", %{root: root, archives: archives} do
       # The first one it looks at.
       archive = Enum.find(archives, &(&1 =~ "netlink_socket"))
       File.write!(archive, "something else")
@@ -237,7 +237,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
                  "#{@packages} --target-dir #{build_folder(root)}/native\n"
     end
 
-    test "replaces what changed, by another file, and nothing else", context do
+    test "replaces only changed files, each by a new file", context do
       %{root: root, files: files, priv: priv} = context
       inodes = fn -> Map.new(@files, &{&1, File.stat!(Path.join(priv, &1)).inode}) end
 
@@ -252,7 +252,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert Map.keys(Map.filter(inodes.(), &(&1 not in before))) == ["linx_mount.so"]
     end
 
-    test "does not write to the source tree where priv is a link to it", context do
+    test "does not write to the source tree if priv is a link to it", context do
       %{root: root, priv: priv} = context
       source = Path.join(root, "priv")
       File.mkdir_p!(source)
@@ -265,7 +265,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert Enum.sort(File.ls!(priv)) == Enum.sort(["other" | @files])
     end
 
-    test "a line of cargo may be longer than anything reads at a time", context do
+    test "reads a line of cargo of any length", context do
       %{root: root, bin: bin, files: files, priv: priv, log: log} = context
       # Three pieces and a bit.
       long = String.duplicate("x", 200_000)
@@ -306,14 +306,14 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       refute File.read!(log) =~ "--target-dir"
     end
 
-    test "for another target names it", %{root: root, log: log} do
+    test "names the chosen target", %{root: root, log: log} do
       System.put_env("LINX_NATIVE_TARGET", "aarch64-unknown-linux-gnu")
       assert {{:ok, []}, _} = compile(root, ["--force"])
       assert [clean, build, ""] = log |> File.read!() |> String.split("\n")
       for args <- [clean, build], do: assert(args =~ ~r/ --target aarch64-unknown-linux-gnu$/)
     end
 
-    test "with --force makes cargo forget the crates first", %{root: root, log: log} do
+    test "with --force removes cargo's artifacts first", %{root: root, log: log} do
       assert {{:ok, []}, _} = compile(root, ["--force"])
       assert [clean, "build " <> _, ""] = log |> File.read!() |> String.split("\n")
       assert clean =~ "clean --release --locked #{@packages}"
@@ -339,7 +339,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       refute File.exists?(Path.join(build_folder(root), "native"))
     end
 
-    test "mix clean removes no library of the source tree where priv is a link to it", context do
+    test "mix clean removes no library of the source tree if priv is a link to it", context do
       %{root: root, priv: priv} = context
       source = Path.join(root, "priv")
       File.mkdir_p!(source)
@@ -357,7 +357,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       for name <- @files, do: assert(File.read!(Path.join(source, name)) == "the source's")
     end
 
-    test "mix clean where nothing was built is fine", %{root: root} do
+    test "mix clean works if nothing was built", %{root: root} do
       assert in_project(root, fn -> LinxNative.clean() end) == :ok
       assert in_project(root, fn -> LinxNative.clean() end) == :ok
     end

@@ -22,7 +22,7 @@ defmodule LinxNative.UnderLinxTest do
     {:ok, app: app, linx: linx, prebuilt: prebuilt!(Path.join(folder, "prebuilt"))}
   end
 
-  test "runs on our libraries, also when Linx is built again", context do
+  test "runs on the Rust libraries, also after Linx is built again", context do
     write_mix_exs!(context, [:linx, :linx_native])
 
     said = mix!(context, ["compile"])
@@ -49,7 +49,8 @@ defmodule LinxNative.UnderLinxTest do
     assert mix!(context, ["run", "-e", answer]) =~ "{:error, {:open, 2}}\n"
   end
 
-  test "does not compile if our libraries do not load in the modules of that Linx", context do
+  test "does not compile if the Rust libraries do not load in the modules of that Linx",
+       context do
     libraries = Map.new(Mix.Tasks.Compile.LinxNative.crates(), &{&1, "not a library"})
     Prebuilt.write!(context.prebuilt, libraries, Mix.Project.config()[:version], Target.host())
     write_mix_exs!(context, [:linx, :linx_native])
@@ -64,7 +65,7 @@ defmodule LinxNative.UnderLinxTest do
     refute File.exists?(path(context, "linx/swapped_out"))
   end
 
-  test "without Linx has the two modules from us, until Linx is there", context do
+  test "without Linx has the two modules of linx_native, until Linx is added", context do
     write_mix_exs!(context, [:linx_native])
     refute mix!(context, ["compile"]) =~ ~r/warning|swapped/i
     module = path(context, "linx_native/ebin/Elixir.Linx.Mount.Native.beam")
@@ -81,7 +82,7 @@ defmodule LinxNative.UnderLinxTest do
     assert File.exists?(module)
   end
 
-  test "a Linx that comes with another dependency is an error that says what to do", context do
+  test "a Linx that only another dependency brings is an error with a remedy", context do
     between = Path.join(Path.dirname(context.app), "between")
     File.mkdir_p!(between)
     write_mix_exs!(%{context | app: between}, [:linx], "between")

@@ -47,7 +47,7 @@ defmodule LinxNative.Mount.BindTest do
     container
   end
 
-  describe "into a container that runs" do
+  describe "into a running container" do
     test "the source is looked up here, the target there", context do
       %{folder: folder, source: source} = context
       container = container!(folder)
@@ -60,7 +60,7 @@ defmodule LinxNative.Mount.BindTest do
       assert :ok = Mount.umount(target, in: inside(container))
     end
 
-    test "a file", %{folder: folder, source: source} do
+    test "binds a file", %{folder: folder, source: source} do
       container = container!(folder)
       target = folder <> "/made"
 
@@ -71,7 +71,7 @@ defmodule LinxNative.Mount.BindTest do
       end
     end
 
-    test "ids are mapped as the container has them", %{folder: folder, source: source} do
+    test "maps ids by the container's user namespace", %{folder: folder, source: source} do
       container = container!(folder, &MappedContainer.start/0)
       :ok = Mount.mount("tmpfs", "/mnt", in: inside(container), options: [mode: 755])
       stat = fn -> MappedContainer.sh!(container, "stat -c '%u:%g' /mnt/in/file") end
@@ -102,7 +102,7 @@ defmodule LinxNative.Mount.BindTest do
       end
     end
 
-    test "and what is mounted there does not come back here, nor the other way", context do
+    test "does not propagate later mounts in either direction", context do
       %{folder: folder, source: source} = context
       # As systemd has the root of a machine.
       :ok = Mount.set(folder, propagation: :shared)
@@ -133,7 +133,7 @@ defmodule LinxNative.Mount.BindTest do
   end
 
   describe "out of a container" do
-    test "here, and into another", %{folder: folder, target: target} do
+    test "to the host, and into another container", %{folder: folder, target: target} do
       [from, to] = for _ <- 1..2, do: container!(folder)
       File.mkdir!(seen(from, folder <> "/inside"))
       File.write!(seen(from, folder <> "/inside/file"), "theirs")
@@ -155,7 +155,7 @@ defmodule LinxNative.Mount.BindTest do
       refute File.exists?(seen(from, made))
     end
 
-    test "within it", %{folder: folder} do
+    test "within the container", %{folder: folder} do
       container = container!(folder)
       for name <- ~w(a b), do: File.mkdir!(seen(container, "#{folder}/#{name}"))
       File.write!(seen(container, folder <> "/a/file"), "")
@@ -164,7 +164,7 @@ defmodule LinxNative.Mount.BindTest do
       assert File.ls!(seen(container, folder <> "/b")) == ["file"]
     end
 
-    test "behind no link of it", %{folder: folder, target: target} do
+    test "does not follow the container's links", %{folder: folder, target: target} do
       container = container!(folder)
       File.ln_s!("/etc", seen(container, folder <> "/inside"))
 
@@ -176,7 +176,7 @@ defmodule LinxNative.Mount.BindTest do
   end
 
   describe "a tree" do
-    test "is read-only as deep as it goes", %{source: source, target: target} do
+    test "is read-only recursively", %{source: source, target: target} do
       assert :ok = Mount.bind(source, target, recursive: true, attributes: [:ro, :nosuid])
 
       for path <- ["", "/one", "/one/two"] do
@@ -190,7 +190,7 @@ defmodule LinxNative.Mount.BindTest do
       assert :ok = Mount.umount(target, detach: true)
     end
 
-    test "that holds a mount namespace which would hold itself is an error, and nothing is mounted",
+    test "with a mount namespace that would contain itself is an error, and nothing is mounted",
          context do
       %{folder: folder, source: source, target: target} = context
       File.write!(source <> "/one/ns", "")
@@ -228,7 +228,7 @@ defmodule LinxNative.Mount.BindTest do
     end
   end
 
-  describe "what is wrong" do
+  describe "an error" do
     test "names the path and the stage", %{source: source, target: target} do
       none = source <> "/none"
 
@@ -243,7 +243,7 @@ defmodule LinxNative.Mount.BindTest do
       end
     end
 
-    test "an id map that the kernel refuses", %{source: source, target: target} do
+    test "says why the kernel refuses an id map", %{source: source, target: target} do
       for {map, reason} <- [
             {[{0, 0, 5}, {3, 9, 5}], :einval},
             {[{0, 4_294_967_000, 1_000}], :einval}

@@ -79,7 +79,7 @@ defmodule LinxNative.Mount.ChangeTest do
       assert :ok = Mount.set(path, in: context.in, attributes: [:ro], recursive: true)
     end
 
-    test "takes a path at which something is mounted", context do
+    test "needs a path that is a mount point", context do
       path = context.folder <> "/none"
 
       assert {:error, %Error{stage: :target, reason: :enoent, path: ^path}} =
@@ -95,7 +95,7 @@ defmodule LinxNative.Mount.ChangeTest do
   end
 
   describe "move" do
-    test "takes along what is mounted below", context do
+    test "moves the mounts below it too", context do
       path = tmpfs!(context, "/a")
       tmpfs!(context, "/a/b")
       target = context.folder <> "/moved"
@@ -104,7 +104,7 @@ defmodule LinxNative.Mount.ChangeTest do
       assert Container.mount_at(context.container, target <> "/b")
     end
 
-    test "is refused for what is not mounted, or is mounted on what is shared", context do
+    test "is refused if nothing is mounted there, or the parent mount is shared", context do
       plain = context.folder <> "/plain"
       File.mkdir!(seen(context.container, plain))
       move = &Mount.move(&1, context.folder <> "/moved", in: context.in, create: :directory)
@@ -118,7 +118,7 @@ defmodule LinxNative.Mount.ChangeTest do
       assert :ok = move.(path)
     end
 
-    test "names what it does not find", context do
+    test "names the path that it does not find", context do
       none = context.folder <> "/none"
       there = [in: context.in]
 
@@ -133,7 +133,7 @@ defmodule LinxNative.Mount.ChangeTest do
   end
 
   describe "umount" do
-    test "takes the topmost mount of a directory, or of a file", context do
+    test "removes the topmost mount of a directory, or of a file", context do
       path = tmpfs!(context, "/a")
       tmpfs!(context, "/a")
       assert :ok = Mount.umount(path, in: context.in)
@@ -151,7 +151,7 @@ defmodule LinxNative.Mount.ChangeTest do
       end
     end
 
-    test "does not take what is in use, unless it may be detached", context do
+    test "does not remove a mount that is in use without detach: true", context do
       path = tmpfs!(context, "/a")
       tmpfs!(context, "/a/b")
 
@@ -166,7 +166,7 @@ defmodule LinxNative.Mount.ChangeTest do
       :ok = File.close(file)
     end
 
-    test "does not follow a link in the last place, and others only if that is asked for",
+    test "does not follow a link as the last name, and others only with follow: true",
          context do
       path = tmpfs!(context, "/a")
       deep = tmpfs!(context, "/a/b")
@@ -189,14 +189,14 @@ defmodule LinxNative.Mount.ChangeTest do
       assert Container.mount_at(context.container, path)
     end
 
-    test "of a path without a last name takes detach: true", context do
+    test "of a path without a last name needs detach: true", context do
       for path <- ["/", context.folder <> "/..", context.folder <> "/."] do
         assert {:error, %Error{stage: :umount, reason: :einval, path: ^path}} =
                  Mount.umount(path, in: context.in)
       end
     end
 
-    test "by force takes a file system that does not answer", %{folder: folder} do
+    test "with force: true removes a file system that does not answer", %{folder: folder} do
       vm = Vm.start(wrap: ["unshare", "--mount", "--propagation=private", "--"])
       _hang = LinxNative.Test.Hang.mount!(vm, folder)
       inside = {:path, "/proc/#{vm.os_pid}/ns/mnt"}
@@ -206,7 +206,7 @@ defmodule LinxNative.Mount.ChangeTest do
   end
 
   describe "pivot_root" do
-    test "makes a mount the root of the namespace, and puts the old one below it", context do
+    test "makes a mount the root of the namespace, and mounts the old root below it", context do
       new = tmpfs!(context, "/root")
       File.write!(seen(context.container, new <> "/new"), "")
 
@@ -219,7 +219,7 @@ defmodule LinxNative.Mount.ChangeTest do
       assert File.exists?("/proc/self")
     end
 
-    test "may put the old root on the new one, to be taken away", context do
+    test "can mount the old root on the new one, where it can be detached", context do
       new = tmpfs!(context, "/root")
       File.write!(seen(context.container, new <> "/new"), "")
       assert :ok = Mount.pivot_root(new, new, in: context.in)
@@ -228,7 +228,7 @@ defmodule LinxNative.Mount.ChangeTest do
       assert [%{mount_point: "/"}] = Container.mountinfo(context.container)
     end
 
-    test "takes a mount point, and a place below it", context do
+    test "needs a mount point, and a path below it", context do
       new = tmpfs!(context, "/root")
       plain = context.folder <> "/plain"
       File.mkdir!(seen(context.container, plain))

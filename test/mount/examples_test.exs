@@ -13,7 +13,7 @@ defmodule LinxNative.Mount.ExamplesTest do
 
   @root Path.expand("../..", __DIR__)
 
-  test "container.exs shows the container from both sides, and leaves nothing" do
+  test "container.exs prints the container from both sides, and leaves nothing" do
     folder = Folder.make!()
     env = [{"MIX_ENV", to_string(Mix.env())}, {"TMPDIR", folder}]
     options = [cd: @root, env: env, stderr_to_stdout: true]

@@ -16,7 +16,7 @@ defmodule LinxNative.Mount.GivenUpTest do
   describe "in a file system that does not answer" do
     @describetag :machine_root
 
-    test "each function ends when its time is over, and the VM goes on reading files" do
+    test "each function times out, and the VM continues to read files" do
       folder = Folder.make!()
       vm = private_vm()
       before = Machine.snapshot()
@@ -65,7 +65,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       assert Enum.map(left, & &1.mount_point) -- Enum.map(mounts, & &1.mount_point) == []
     end
 
-    test "a hundred calls that wait without an end hold up no file, and end with their callers" do
+    test "a hundred hanging calls delay no file I/O, and end with their callers" do
       folder = Folder.make!()
       vm = private_vm()
       hang = Hang.mount!(vm, folder)
@@ -125,7 +125,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       {answer, [name | names]}
     end
 
-    test "of a mount or a bind whose caller was killed: nothing is left", context do
+    test "a mount or a bind whose caller is killed leaves nothing", context do
       %{hold: hold, container: container, folder: folder} = context
       target = folder <> "/new"
       there = [in: {:pid, container.pid}, create: :directory, timeout: :infinity]
@@ -153,7 +153,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       end
     end
 
-    test "of what was attached when the time was over: it is detached", context do
+    test "a mount that is attached when the timeout is over is detached again", context do
       %{hold: hold, container: container, folder: folder} = context
       state = state(context)
       file = %{in: {:pid, container.pid}, create: :file}
@@ -184,7 +184,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
     @changes ~w(mount_setattr move_mount umount2 pivot_root)
 
-    test "of a change whose caller was killed: it is made if it had begun, or else not",
+    test "a change whose caller is killed is made only if it had begun",
          context do
       %{hold: hold, container: container, folder: folder} = context
       path = folder <> "/mount"

@@ -27,7 +27,7 @@ defmodule LinxNative.Mount.MountTest do
   defp seen(container, path), do: "/proc/#{container.pid}/root#{path}"
 
   describe "a new file system" do
-    test "has the source, the options and the attributes that were asked for", context do
+    test "has the requested source, options and attributes", context do
       %{folder: folder} = context
 
       assert :ok =
@@ -47,7 +47,7 @@ defmodule LinxNative.Mount.MountTest do
       refute MountInfo.at(folder)
     end
 
-    test "is in the namespace of the target only, however that is given", context do
+    test "is only in the namespace of the target, however that is given", context do
       %{folder: folder, container: container} = context
       path = Container.ns_path(container, :mnt)
       {:ok, file} = :file.open(path, [:read, :raw])
@@ -65,7 +65,8 @@ defmodule LinxNative.Mount.MountTest do
       :ok = :file.close(file)
     end
 
-    test "options may be flags, numbers and names, and together longer than a page", context do
+    test "has options that are flags, numbers and names, and longer than a page together",
+         context do
       %{folder: folder} = context
       many = for n <- 1..600, do: {:size, "#{64 + n}k"}
 
@@ -79,13 +80,13 @@ defmodule LinxNative.Mount.MountTest do
       assert :ok = Mount.umount(folder)
     end
 
-    test "an option may have a name that is no atom", %{folder: folder} do
+    test "has an option whose name is a string", %{folder: folder} do
       assert :ok = Mount.mount("tmpfs", folder, options: [{"mode", "711"}])
       assert "mode=711" in MountInfo.at(folder).super_options
       assert :ok = Mount.umount(folder)
     end
 
-    test "shows the ids of a file system as others, or says that the kernel is too old",
+    test "shows mapped ids, or says that the kernel is too old",
          context do
       %{folder: folder} = context
       both = [{0, 5000, 10}]
@@ -109,7 +110,7 @@ defmodule LinxNative.Mount.MountTest do
       end
     end
 
-    test "has the propagation that was asked for", %{folder: folder} do
+    test "has the requested propagation", %{folder: folder} do
       assert :ok = Mount.mount("tmpfs", folder, propagation: :private)
       sub = sub!(folder, "sub")
       assert :ok = Mount.set(folder, propagation: :private)
@@ -119,8 +120,8 @@ defmodule LinxNative.Mount.MountTest do
     end
   end
 
-  describe "what the kernel says" do
-    test "of an option that there is not", %{folder: folder} do
+  describe "the kernel's own message" do
+    test "is returned for an unknown option", %{folder: folder} do
       assert {:error, %Error{} = error} = Mount.mount("tmpfs", folder, options: [sise: "1m"])
       assert %{reason: :einval, errno: 22, stage: {:option, "sise"}} = error
       assert error.text =~ "sise"
@@ -128,28 +129,28 @@ defmodule LinxNative.Mount.MountTest do
       refute MountInfo.at(folder)
     end
 
-    test "of a value that is wrong", %{folder: folder} do
+    test "is returned for a wrong value", %{folder: folder} do
       assert {:error, %Error{stage: {:option, "size"}, text: text}} =
                Mount.mount("tmpfs", folder, options: [mode: "700", size: "much"])
 
       assert text =~ "Bad value for 'size'"
     end
 
-    test "of a file system that cannot be made", %{folder: folder} do
+    test "is returned for a file system that cannot be made", %{folder: folder} do
       assert {:error, %Error{stage: :superblock, reason: :enoent, text: text}} =
                Mount.mount("ext4", folder, source: "/nonexistent")
 
       assert text =~ "/nonexistent"
     end
 
-    test "nothing, of a type that there is not", %{folder: folder} do
+    test "does not exist for an unknown type", %{folder: folder} do
       assert {:error, %Error{stage: :file_system, reason: :enodev, text: nil}} =
                Mount.mount("nosuchfs", folder)
     end
   end
 
   describe "the target" do
-    test "is made, if that is asked for", context do
+    test "is made with create:", context do
       %{folder: folder, container: container} = context
       :ok = Mount.mount("tmpfs", folder, in: inside(container))
       target = folder <> "/new"
@@ -175,7 +176,7 @@ defmodule LinxNative.Mount.MountTest do
       assert File.ls!(seen(container, folder)) == []
     end
 
-    test "cannot be made where its parent is not there, is no directory, or may not be changed",
+    test "cannot be made if its parent does not exist, is not a directory, or cannot be written",
          context do
       %{folder: folder} = context
       Folder.tmpfs!(folder)
@@ -196,7 +197,7 @@ defmodule LinxNative.Mount.MountTest do
       :ok = Mount.set(folder, attributes: [:rw])
     end
 
-    test "is not looked for behind a link, unless links are to be followed", context do
+    test "is not looked up behind a link without follow: true", context do
       %{folder: folder} = context
       real = sub!(folder, "real")
       File.ln_s!("real", folder <> "/link")
@@ -214,7 +215,7 @@ defmodule LinxNative.Mount.MountTest do
                Mount.mount("tmpfs", folder <> "/from_the_root", follow: true)
     end
 
-    test "is not looked for outside of the root, nor behind a link of /proc", context do
+    test "is not looked up outside of the root, nor behind a magic link of /proc", context do
       %{folder: folder} = context
       up = String.duplicate("/..", 30)
 
@@ -239,7 +240,7 @@ defmodule LinxNative.Mount.MountTest do
       [Vm.start(), Vm.start(wrap: Harness.seccomp("fsconfig-fd=EINVAL"))]
     end
 
-    test "shows the processes of the PID namespace that was asked for, in every way there is",
+    test "shows the processes of the requested PID namespace, however it is mounted",
          context do
       %{folder: folder, container: container} = context
 
@@ -264,7 +265,7 @@ defmodule LinxNative.Mount.MountTest do
       end
     end
 
-    test "of a namespace that is given by a descriptor, of it or of a process", context do
+    test "is of a namespace that is given by a descriptor", context do
       %{folder: folder, container: container} = context
       path = Container.ns_path(container, :pid)
       [held] = HeldOpen.paths([path])
@@ -273,7 +274,10 @@ defmodule LinxNative.Mount.MountTest do
       assert 1 in pids(container, folder)
     end
 
-    test "without one is the VM's", %{folder: folder, container: container} do
+    test "shows the VM's processes without pid_namespace:", %{
+      folder: folder,
+      container: container
+    } do
       assert :ok = Mount.mount("proc", folder, in: inside(container))
       assert String.to_integer(System.pid()) in pids(container, folder)
     end
@@ -358,7 +362,7 @@ defmodule LinxNative.Mount.MountTest do
       assert :ok = Mount.umount(target)
     end
 
-    test "takes no layer behind a link, unless links are to be followed", %{folder: folder} do
+    test "does not look up a layer behind a link without follow: true", %{folder: folder} do
       {target, options} = layers(folder)
 
       for {layer, n} <- Enum.with_index([:lowerdir, :upperdir, :workdir]) do
@@ -376,7 +380,10 @@ defmodule LinxNative.Mount.MountTest do
   end
 
   describe "a namespace" do
-    test "that is not there, or is of another kind", %{folder: folder, container: container} do
+    test "that does not exist, or is of another kind, is an error", %{
+      folder: folder,
+      container: container
+    } do
       for {in_namespace, stage, reason} <- [
             {{:path, "/nonexistent"}, {:open, :in}, :enoent},
             {{:path, Container.ns_path(container, :pid)}, {:enter, :in}, :einval},
@@ -390,7 +397,7 @@ defmodule LinxNative.Mount.MountTest do
       end
     end
 
-    test "of the source is told from that of the target", %{folder: folder} do
+    test "of the source and of the target have errors of their own", %{folder: folder} do
       assert {:error, %Error{stage: {:open, :from}, reason: :enoent}} =
                Mount.bind(folder, folder, from: {:path, "/nonexistent"})
     end

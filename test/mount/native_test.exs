@@ -61,7 +61,7 @@ defmodule LinxNative.Mount.NativeTest do
     ArgumentError -> :badarg
   end
 
-  test "it can be loaded again" do
+  test "the module can be loaded again" do
     for _ <- 1..3 do
       assert {:error, {:target, 2, "/nowhere", []}} =
                Native.set(:host, {"/nowhere", false}, false, {1, 0, 0}, 5000)

@@ -30,7 +30,7 @@ defmodule LinxNative.Mount.OptionsTest do
   defp possible(:timeout), do: "a number of milliseconds, 0 to 4294967295, or :infinity"
 
   describe "an option" do
-    test "that there is not is told with those there are" do
+    test "that is unknown is refused with the known ones" do
       for {function, arguments} <- @functions do
         text = refused(fn -> apply(Mount, function, arguments ++ [[tiemout: 5]]) end)
         assert text =~ "no option of #{function} is named :tiemout, did you mean :timeout?"
@@ -38,7 +38,7 @@ defmodule LinxNative.Mount.OptionsTest do
       end
     end
 
-    test "has the values it can have" do
+    test "has only valid values" do
       for {function, arguments} <- @functions,
           {name, value} <- [
             in: :there,
@@ -85,7 +85,7 @@ defmodule LinxNative.Mount.OptionsTest do
   end
 
   describe "a name" do
-    test "of an attribute or a propagation that there is not is told with those there are" do
+    test "of an attribute or a propagation that is unknown is refused with the known ones" do
       text = refused(fn -> Mount.bind("/a", "/b", attributes: [:readonly]) end)
       assert text =~ "no attribute of a mount is named :readonly"
       assert text =~ ":nosuid" and text =~ ":symfollow"
@@ -119,7 +119,7 @@ defmodule LinxNative.Mount.OptionsTest do
       end
     end
 
-    test "that is too long is the kernel's to refuse" do
+    test "that is too long is refused by the kernel" do
       long = "/" <> String.duplicate("a", 10_000)
       cut = String.duplicate("/", 4_094) <> "tmp/not"
 
@@ -130,7 +130,7 @@ defmodule LinxNative.Mount.OptionsTest do
   end
 
   describe "a file system" do
-    test "and its options are strings without NUL bytes" do
+    test "has a type and options without NUL bytes" do
       for type <- [:tmpfs, "", "a\0b"] do
         assert refused(fn -> Mount.mount(type, "/a") end) =~ "a type of file system is a string"
       end
@@ -147,13 +147,13 @@ defmodule LinxNative.Mount.OptionsTest do
                "the name of an option"
     end
 
-    test "has a PID namespace if it is a procfs" do
+    test "has a PID namespace only if it is a procfs" do
       assert refused(fn -> Mount.mount("tmpfs", "/a", pid_namespace: {:pid, 1}) end) =~
                ":pid_namespace"
     end
   end
 
-  test "set/2 changes something" do
+  test "set/2 needs a change" do
     assert refused(fn -> Mount.set("/a", recursive: true) end) =~ ":attributes or :propagation"
   end
 

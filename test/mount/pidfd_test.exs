@@ -25,7 +25,7 @@ defmodule LinxNative.Mount.PidfdTest do
 
   defp seen(container, path), do: "/proc/#{container.pid}/root#{path}"
 
-  test "every function finds its target there, and bind its source" do
+  test "every function finds its target there, and bind/3 its source" do
     container = Container.start([:mount])
     %{folder: folder, vm: vm, call: call} = prepare(container)
     [path, moved, bound] = for name <- ~w(path moved bound), do: "#{folder}/#{name}"
@@ -78,7 +78,7 @@ defmodule LinxNative.Mount.PidfdTest do
     end
   end
 
-  test "ids are mapped as its user namespace has them" do
+  test "ids are mapped by its user namespace" do
     container = MappedContainer.start()
     %{folder: folder, call: call} = prepare(container)
     bound = folder <> "/bound"

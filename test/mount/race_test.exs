@@ -101,7 +101,7 @@ defmodule LinxNative.Mount.RaceTest do
     end)
   end
 
-  test "bind/3, as to its target", %{folder: folder, dir: dir} = context do
+  test "bind/3, its target", %{folder: folder, dir: dir} = context do
     call = fn -> Mount.bind(folder <> "/outside/file", dir <> "/file") end
 
     race(context, call, fn result ->
@@ -109,7 +109,7 @@ defmodule LinxNative.Mount.RaceTest do
     end)
   end
 
-  test "bind/3, as to its source", %{folder: folder, dir: dir} = context do
+  test "bind/3, its source", %{folder: folder, dir: dir} = context do
     target = folder <> "/target"
     File.write!(target, "empty")
 
@@ -119,7 +119,7 @@ defmodule LinxNative.Mount.RaceTest do
     end)
   end
 
-  test "mount/3, as to the layers of an overlay", %{folder: folder, dir: dir} = context do
+  test "mount/3, the layers of an overlay", %{folder: folder, dir: dir} = context do
     [empty, target] = for name <- ~w(empty overlay), do: "#{folder}/#{name}"
     Enum.each([empty, target], &File.mkdir!/1)
     options = [lowerdir: [dir, empty]]

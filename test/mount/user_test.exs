@@ -13,7 +13,7 @@ defmodule LinxNative.Mount.UserTest do
 
   defp call(vm, function, arguments), do: Vm.call(vm, Mount, function, arguments)
 
-  test "without privileges the errors say what it takes" do
+  test "without privileges the errors name the needed capabilities" do
     vm = Vm.start(user: :nobody)
     container = Container.start([:mount])
 

@@ -10,7 +10,7 @@ defmodule LinxNative.ContainerDeathTest do
   @last_pid "/proc/sys/kernel/ns_last_pid"
 
   @tag :machine_root
-  test "a call on a container that dies answers as the kernel does, and leaves nothing" do
+  test "a call into a container that ends returns an error of the kernel, and leaves nothing" do
     hold = Hold.start()
     folder = Folder.make!()
     before = Vm.call(hold.vm, Machine, :snapshot, [])
@@ -55,7 +55,7 @@ defmodule LinxNative.ContainerDeathTest do
     end
   end
 
-  test "a pid that is another's by the time of the second file does not mix two processes (D4)" do
+  test "a pid that is reused between the two look-ups does not mix two processes (D4)" do
     hold = Hold.start()
     container = Container.start([:mount, :pid])
     observer = inhabitant(container)

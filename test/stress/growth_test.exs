@@ -16,7 +16,7 @@ defmodule LinxNative.GrowthTest do
   end
 
   for name <- Operations.names(:all) do
-    test "#{name}: nothing is left of #{@times} calls", context do
+    test "#{name}: #{@times} calls leave nothing", context do
       %{vm: vm, container: container, folder: folder} = context
       operation = Operations.get(unquote(name), folder, container)
       Operations.prepare(operation)

@@ -9,7 +9,7 @@ defmodule LinxNative.LoadTest do
   @callers 24
 
   @tag :machine_root
-  test "#{@calls} mixed calls from #{@callers} processes are answered right and leave nothing" do
+  test "#{@calls} mixed calls of #{@callers} processes return the right answers and leave nothing" do
     container = Container.start([:net, :mount, :pid])
     [net, ns, pidns] = for kind <- [:net, :mnt, :pid], do: Container.ns_path(container, kind)
     folder = Folder.make!()

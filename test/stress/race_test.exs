@@ -46,7 +46,7 @@ defmodule LinxNative.RaceTest do
     undo(binds(folder), folder)
   end
 
-  test "no bind and no file lands outside", %{folder: folder} do
+  test "no bind and no file goes outside of the container's folder", %{folder: folder} do
     race = Harness.race(folder <> "/inside/dev", folder <> "/inside/link")
 
     results = Stream.repeatedly(fn -> bind(folder) end)

@@ -12,7 +12,7 @@ defmodule LinxNative.RandomTest do
   @read_only 1
   @seed {2026, 11, 23}
 
-  test "both implementations answer #{@calls} random calls alike and leave the same mounts" do
+  test "both implementations return the same for #{@calls} random calls and leave the same mounts" do
     IO.puts("\n#{@calls} random calls, seed #{inspect(@seed)}")
     Implementation.build_reference!()
     folder = Folder.make!()

@@ -19,7 +19,7 @@ defmodule LinxNative.SignalsTest do
              Bitwise.bxor(mask, Bitwise.bsl(1, signal - 1))
            end)
 
-  test "at each system call of each kind of call in a namespace signals are blocked" do
+  test "signals are blocked at each system call of each kind of call in a namespace" do
     hold = Hold.start()
     container = Container.start([:net, :mount, :pid])
     folder = Folder.make!()
@@ -41,7 +41,7 @@ defmodule LinxNative.SignalsTest do
     end
   end
 
-  test "a child that the container stops goes on with its one system call" do
+  test "a child that the container stops continues its one system call" do
     hold = Hold.start()
     container = Container.start([:mount, :pid])
     operation = Operations.get(:procfs_by_child, Folder.make!(), container)

@@ -34,7 +34,7 @@ defmodule LinxNative.Conn.Parity.ConnectionTest do
       :ok = :file.close(file)
     end
 
-    test "it talks to the kernel about the namespace it is in" do
+    test "requests apply to the connection's namespace" do
       container = Container.start([:net])
       Container.sh!(container, "ip link add marker type bridge")
 
@@ -59,7 +59,7 @@ defmodule LinxNative.Conn.Parity.ConnectionTest do
   end
 
   describe "`JoinGroup`, `LeaveGroup`" do
-    test "events come from joining on, and no more after leaving" do
+    test "events come after joining, and stop after leaving" do
       conn = route!()
       do!(conn, Links.create("before"))
       assert Conn.join_group(conn, 1) == :ok
@@ -73,7 +73,7 @@ defmodule LinxNative.Conn.Parity.ConnectionTest do
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
-    test "a group that the protocol does not have is refused" do
+    test "an unknown group is refused" do
       conn = route!()
       assert {:error, %Error{reason: :einval}} = Conn.join_group(conn, 999)
       assert {:error, %Error{reason: :einval}} = Conn.leave_group(conn, 999)
@@ -84,7 +84,7 @@ defmodule LinxNative.Conn.Parity.ConnectionTest do
   end
 
   describe "`SyscallConn`" do
-    test "the descriptor of the socket, for :socket.open/1 and others" do
+    test "the descriptor of the socket can be used, for example by :socket.open/1" do
       conn = route!()
       {:ok, fd} = Conn.descriptor(conn)
       assert {"socket:" <> _, :close_on_exec} = Machine.descriptors()[fd]
@@ -106,7 +106,7 @@ defmodule LinxNative.Conn.Parity.ConnectionTest do
   end
 
   describe "`Config.MessageBufferSize`" do
-    test "a datagram as long as the option is whole, and a longer one is an error with its length" do
+    test "a datagram as long as the option is received, and a longer one is an error with its length" do
       {:ok, [link]} = Conn.request(route!(), Links.get("lo"))
       length = byte_size(Message.encode(link))
       assert {:ok, [^link]} = read_lo(route!(datagram: length), link)
@@ -154,7 +154,7 @@ defmodule LinxNative.Conn.Parity.ConnectionTest do
   end
 
   describe "`Close`" do
-    test "ends what waits in request/3 and recv/2, and closes the descriptor" do
+    test "ends calls that wait in request/3 and recv/2, and closes the descriptor" do
       {conn, silent} = {open!(:usersock, accept: :any), open!(:usersock, accept: :any)}
       {:ok, fd} = Conn.descriptor(conn)
       to = port_id(silent)

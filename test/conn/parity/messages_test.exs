@@ -19,7 +19,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
   @patience Await.patience()
 
   describe "`Execute`" do
-    test "a reply, and an acknowledgement of what has none" do
+    test "a request returns its reply, or only its acknowledgement" do
       conn = route!()
       do!(conn, Links.create("marker"))
       assert {:ok, [message]} = Conn.request(conn, Links.get(1))
@@ -29,7 +29,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert names(conn) == ["lo"]
     end
 
-    test "a refusal has the errno, its name, and the kernel's words and offset" do
+    test "an error has the errno, its name, and the kernel's message and offset" do
       conn = route!()
       do!(conn, Links.create("marker"))
 
@@ -50,7 +50,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert error.text =~ "policy"
     end
 
-    test "an answer of many datagrams is whole" do
+    test "an answer of many datagrams is complete" do
       container = Container.start([:net])
       links = for n <- 1..60, do: "link#{n}"
 
@@ -64,7 +64,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert Conn.info!(conn).counters.datagrams > 2
     end
 
-    test "many at a time, each with its own answer" do
+    test "many requests at a time get their own answers" do
       conn = route!()
 
       ask = fn n -> {n, Conn.request(conn, Links.get(rem(n, 2)))} end
@@ -114,14 +114,14 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert names(conn) == ["lo", "one", "two"]
     end
 
-    test "a number that is given stays" do
+    test "a given sequence number is kept" do
       conn = route!()
       message = %{Links.get(1) | flags: 1, sequence: 4711}
       assert {:ok, %Message{sequence: 4711}} = Conn.send(conn, message)
       assert {:ok, [%Message{sequence: 4711}], _origin} = Conn.recv(conn, @patience)
     end
 
-    test "a message to another port" do
+    test "a message can be sent to another port" do
       {one, other} = {open!(:usersock), open!(:usersock, accept: :any)}
       # What is given of number and port id stays.
       message = %Message{type: 20, sequence: 4711, port_id: 4712, body: "hello, world"}
@@ -132,7 +132,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
   end
 
   describe "`Receive`" do
-    test "recv/2 takes what came before and what comes after, in order" do
+    test "recv/2 returns earlier and later events, in order" do
       conn = route!(groups: [1])
       do!(conn, Links.create("one"))
       do!(conn, Links.delete("one"))
@@ -145,7 +145,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert Task.await(waiting, :infinity) == {:new, "two"}
     end
 
-    test "recv/2 without time takes what is there" do
+    test "recv/2 with a timeout of 0 returns what is queued" do
       container = Container.start([:net])
       conn = open!(:route, netns: {:pid, container.pid}, groups: [1])
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
@@ -154,7 +154,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert %{what: :new, name: "marker"} = Links.read(message)
     end
 
-    test "active/2 has them sent to the caller" do
+    test "active/2 sends events to the caller" do
       conn = route!(groups: [1])
       :ok = Conn.active(conn, 2)
       do!(conn, Links.create("one"))
@@ -165,7 +165,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert {Links.read(one).name, Links.read(two).name} == {"one", "two"}
     end
 
-    test "the option :active has them sent to the subscriber, without another call" do
+    test "the option :active sends events to the subscriber from the start" do
       container = Container.start([:net])
       options = [groups: [1], active: true, subscriber: self()]
       conn = open!(:route, [netns: {:pid, container.pid}] ++ options)
@@ -176,7 +176,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
   end
 
   describe "`Validate`" do
-    test "an answer is that of its request, and of no other" do
+    test "an answer is valid for its own request only" do
       conn = route!()
       flags = Message.flags([:request])
       {:ok, request} = Conn.send(conn, %{Links.get(1) | flags: flags})
@@ -190,7 +190,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
                Message.validate(%{request | port_id: request.port_id + 1}, answer)
     end
 
-    test "request/3 does it itself" do
+    test "request/3 validates answers" do
       [asking, answering] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       port_id = port_id(answering)
 
@@ -206,7 +206,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
   end
 
   describe "`SetDeadline`, `SetReadDeadline`" do
-    test "a request that is not answered in time" do
+    test "a request without an answer in time is a timeout" do
       [conn, silent] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       request = fn timeout -> [to: port_id(silent), timeout: timeout] end
 
@@ -219,7 +219,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert %{pending: 0, counters: %{requests: 2}} = Conn.info!(conn)
     end
 
-    test "a recv that gets nothing in time" do
+    test "a recv without an event in time is a timeout" do
       conn = route!(groups: [1])
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 20)
@@ -241,7 +241,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
       assert {:error, %Error{reason: :eagain}} = Conn.request(conn, message, to: to)
     end
 
-    test "so does a port that nobody has" do
+    test "a port that does not exist refuses a message at once" do
       [conn, gone] = for _ <- 1..2, do: open!(:usersock, accept: :any)
       to = port_id(gone)
       :ok = Conn.close(gone)

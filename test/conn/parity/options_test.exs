@@ -23,7 +23,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
   @patience Await.patience()
 
   describe "`Config.Strict`" do
-    test "a dump with what nobody reads is refused, and the kernel says why" do
+    test "a dump with an unknown attribute is refused with the kernel's own message" do
       # struct ifinfomsg with a type, by which nothing is selected
       request = %{Links.dump() | body: <<0, 0, 1::native-16, 0::96>>}
       assert {:ok, [_loopback]} = Conn.request(route!(), request)
@@ -47,7 +47,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       ]
     end
 
-    test "what a filter drops is not received until it is taken away" do
+    test "a filter drops datagrams until it is removed" do
       conn = route!(groups: [1])
       assert Conn.attach_filter(conn, only(@delete_link)) == :ok
       do!(conn, Links.create("one"))
@@ -60,7 +60,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       assert {:error, %Error{reason: :enoent}} = Conn.detach_filter(conn)
     end
 
-    test "another one takes its place" do
+    test "a new filter replaces the old one" do
       conn = route!(groups: [1], filter: only(@delete_link))
       do!(conn, Links.create("one"))
       assert Conn.attach_filter(conn, only(@new_link)) == :ok
@@ -70,14 +70,14 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       assert {:error, %Error{reason: :timeout}} = Conn.recv(conn, 0)
     end
 
-    test "a filter goes for answers as well" do
+    test "a filter applies to answers too" do
       conn = route!(filter: [return(0)])
       assert {:error, %Error{reason: :timeout}} = Conn.request(conn, Links.get(1), timeout: 0)
       assert Conn.detach_filter(conn) == :ok
       assert {:ok, [_loopback]} = Conn.request(conn, Links.get(1))
     end
 
-    test "a wrong one is refused with the place and the reason, and the old one stays" do
+    test "a wrong filter is refused with index and reason, and the old one stays" do
       conn = route!(groups: [1], filter: only(@delete_link))
 
       for {program, reason} <- [
@@ -95,7 +95,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       assert event!(conn) == {:deleted, "one"}
     end
 
-    test "what is refused is what the kernel refuses" do
+    test "exactly the programs that the kernel refuses are refused" do
       :rand.seed(:exsss, {2026, 11, 23})
       {:ok, socket} = Native.open(:host, 0, 65_536)
       results = for _ <- 1..5_000, do: agree!(socket, random_program())
@@ -139,7 +139,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
     @flags [packet_info: true, ext_ack: true, cap_ack: true, strict_check: false] ++
              [listen_all_nsid: false, no_enobufs: false, broadcast_error: false]
 
-    test "each can be set and read back" do
+    test "each option can be set and read" do
       conn = route!()
 
       for {flag, default} <- @flags do
@@ -152,7 +152,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       end
     end
 
-    test "each can be set at the start, and no other is by that" do
+    test "each option can be set at the start, and changes no other" do
       for {flag, default} <- @flags do
         conn = route!([{flag, not default}])
         expected = Keyword.put(@flags, flag, not default)
@@ -160,7 +160,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       end
     end
 
-    test ":ext_ack brings the kernel's words" do
+    test ":ext_ack adds the kernel's own message" do
       conn = route!(ext_ack: false)
       request = Links.create("marker", "bridge", [{4, <<1500::native-16>>}])
       assert {:error, %Error{text: nil, offset: nil}} = Conn.request(conn, request)
@@ -182,7 +182,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       assert {byte_size(whole.body), Message.flag?(whole, :capped)} == {36, false}
     end
 
-    test ":packet_info tells the group of an event" do
+    test ":packet_info adds the group of an event" do
       conn = route!(groups: [1], packet_info: false)
       do!(conn, Links.create("one"))
       assert {:ok, _messages, %{group: nil}} = Conn.recv(conn, @patience)
@@ -191,7 +191,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       assert {:ok, _messages, %{group: 1}} = Conn.recv(conn, @patience)
     end
 
-    test ":listen_all_nsid brings the events of other namespaces, and tells which" do
+    test ":listen_all_nsid brings the events of other namespaces, with their ids" do
       other = Container.start([:net])
       conn = route!(groups: [1])
       there = open!(:route, netns: {:pid, other.pid})
@@ -212,7 +212,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
     end
 
     @tag :machine_root
-    test "what takes privileges is :eperm without" do
+    test "options that need privileges are :eperm without them" do
       vm = Vm.start(user: :nobody)
 
       answers =
@@ -235,14 +235,14 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
   end
 
   describe "`SetReadBuffer`, `SetWriteBuffer`" do
-    test "the kernel doubles what is set" do
+    test "the kernel doubles the size" do
       conn = route!(read_buffer: 50_000, write_buffer: 60_000)
       assert Conn.get_option(conn, :read_buffer) == {:ok, 100_000}
       assert Conn.get_option(conn, :write_buffer) == {:ok, 120_000}
       assert %{read_buffer: 100_000, write_buffer: 120_000} = Conn.info!(conn)
     end
 
-    test "beyond the limit of the system where that is allowed" do
+    test "a size beyond the system's limit is set if that is allowed" do
       conn = route!()
 
       for {buffer, limit} <- [read_buffer: "rmem_max", write_buffer: "wmem_max"] do
@@ -253,7 +253,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
     end
 
     @tag :machine_root
-    test "up to the limit where it is not" do
+    test "a size is limited if that is not allowed" do
       limit = system_limit("rmem_max")
 
       size =

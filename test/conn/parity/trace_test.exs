@@ -52,7 +52,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
                        %Trace{direction: :received, group: 1, messages: [%{type: @newlink}]}}
     end
 
-    test "several messages of one datagram are told together" do
+    test "several messages of one datagram are one trace" do
       sender = open!(:usersock, trace: self())
       conn = open!(:usersock, accept: :any, trace: self())
       to = port_id(conn)
@@ -65,7 +65,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
       assert_received {:netlink_trace, ^conn, %Trace{messages: ^received, port_id: ^from}}
     end
 
-    test "a message that is refused, and why" do
+    test "a refused message has its error" do
       conn = open!(:usersock, trace: self())
       nobody = 0xFFFF_FFFF
       message = %Message{type: 20}
@@ -75,7 +75,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
       assert {[%Message{type: 20}], %Error{reason: :econnrefused}} = {event.messages, event.error}
     end
 
-    test "a datagram that is too long, or not made of messages" do
+    test "a datagram that is too long or malformed has its error" do
       conn = open!(:usersock, accept: :any, datagram: 64, trace: self())
       {:ok, forger} = Native.open(:host, @usersock, 65_536)
 
@@ -96,7 +96,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
       :ok = Native.close(forger)
     end
 
-    test "an overrun" do
+    test "an overrun is traced" do
       netns = {:pid, Container.start([:net]).pid}
       conn = open!(:route, netns: netns, read_buffer: 4096, groups: [1], trace: self())
       other = open!(:route, netns: netns)
@@ -110,7 +110,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
                        %Trace{error: %Error{reason: :overrun}, port_id: nil, messages: []}}
     end
 
-    test "off and on while the connection is in use, off from the start" do
+    test "can be turned on and off while the connection is in use, and is off by default" do
       conn = route!()
       {:ok, [_link]} = Conn.request(conn, Links.get("lo"))
       refute_received {:netlink_trace, _, _}
@@ -149,7 +149,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
       assert done == "  done"
     end
 
-    test "standard error is told why a request was refused" do
+    test "standard error gets the error of a refused request" do
       conn = route!()
 
       printed =
@@ -163,7 +163,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
                ~r/:error \(2\), .*\n  the kernel refused the request: no such device \(:enodev, errno 19\)/
     end
 
-    test "standard error is told the command and the attributes of generic netlink" do
+    test "standard error gets the command and the attributes of generic netlink" do
       conn = open!(:generic)
 
       printed =
@@ -179,7 +179,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
                ~r/ from 0: .*:nlctrl \(16\), .*\n  command 1 \[family_name: "ethtool", family_id: /
     end
 
-    test "a process that ended gets nothing, and harms nothing" do
+    test "a traced connection works if the tracing process has ended" do
       conn = route!(trace: spawn(fn -> :ok end))
       assert {:ok, [_link]} = Conn.request(conn, Links.get("lo"))
     end

@@ -23,7 +23,7 @@ defmodule LinxNative.Build.PrebuiltTest do
   end
 
   @tag :machine_root
-  test "nothing is left in a temporary folder that is full", %{folder: folder} do
+  test "nothing is left in the temporary folder if it is full", %{folder: folder} do
     full = Folder.make!()
     :ok = Mount.mount("linx", full, "tmpfs", 0, "size=64k", "", "", 0)
     temporary = System.get_env("TMPDIR")
@@ -39,7 +39,7 @@ defmodule LinxNative.Build.PrebuiltTest do
     assert File.ls!(full) == []
   end
 
-  test "what was written can be read, by others too", %{folder: folder, written: written} do
+  test "archives can be read again, and by sha256sum and tar", %{folder: folder, written: written} do
     assert written == [Path.join(folder, @mount), Path.join(folder, @socket)]
     assert Enum.sort(File.ls!(folder)) == Enum.sort(["SHA256SUMS", @mount, @socket])
     assert read(folder) == {:ok, @libraries}
@@ -64,7 +64,7 @@ defmodule LinxNative.Build.PrebuiltTest do
     end
   end
 
-  test "other targets and versions have a place beside them", %{folder: folder} do
+  test "archives of other targets and versions stay", %{folder: folder} do
     Prebuilt.write!(folder, %{@libraries | "linx_mount" => "other"}, "0.1.0", "other-target")
     Prebuilt.write!(folder, %{@libraries | "linx_mount" => "later"}, "0.2.0", @target)
 
@@ -73,7 +73,7 @@ defmodule LinxNative.Build.PrebuiltTest do
     assert {:ok, %{"linx_mount" => "later"}} = read(folder, "0.2.0")
   end
 
-  test "just the libraries that are asked for are read, and all of them", %{folder: folder} do
+  test "exactly the requested libraries are read", %{folder: folder} do
     assert Prebuilt.read(folder, ["linx_mount"], "0.1.0", @target) ==
              {:ok, Map.take(@libraries, ["linx_mount"])}
 
@@ -81,7 +81,7 @@ defmodule LinxNative.Build.PrebuiltTest do
     assert reason =~ "does not list libother-v0.1.0-nif"
   end
 
-  test "a target or version that is not there", %{folder: folder} do
+  test "a missing target or version is an error", %{folder: folder} do
     assert {:error, reason} = read(folder, "0.1.0", "aarch64-unknown-linux-gnu")
     assert reason =~ "does not list lib"
     assert reason =~ "-v0.1.0-nif-2.15-aarch64-unknown-linux-gnu.so.tar.gz, but #{@mount}"
@@ -89,7 +89,7 @@ defmodule LinxNative.Build.PrebuiltTest do
     assert reason =~ ~r"^#{folder}/SHA256SUMS does not list lib\w+-v0.2.0-nif"
   end
 
-  test "a file that is not the one on the list", %{folder: folder} do
+  test "a file that does not match the list is an error", %{folder: folder} do
     File.write!(Path.join(folder, @mount), File.read!(Path.join(folder, @socket)))
     assert {:error, reason} = read(folder)
 
@@ -100,7 +100,7 @@ defmodule LinxNative.Build.PrebuiltTest do
     assert read(folder) == {:error, "cannot read #{folder}/#{@mount}: no such file or directory"}
   end
 
-  test "an archive of something else", %{folder: folder} do
+  test "an archive with another content is an error", %{folder: folder} do
     other = File.read!(Path.join(folder, @socket))
     File.write!(Path.join(folder, @mount), other)
     sum = Base.encode16(:crypto.hash(:sha256, other), case: :lower)
@@ -110,7 +110,7 @@ defmodule LinxNative.Build.PrebuiltTest do
              {:error, "#{@mount} is not an archive of #{Path.rootname(@mount, ".tar.gz")}"}
   end
 
-  test "a folder without a list, and one that depends on where the compiler runs" do
+  test "a folder without a list, and a relative path, are errors" do
     folder = Folder.make!()
     assert read(folder) == {:error, "there is no #{folder}/SHA256SUMS"}
     assert read("prebuilt") == {:error, "prebuilt is not an absolute path"}

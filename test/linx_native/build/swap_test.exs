@@ -18,7 +18,11 @@ defmodule LinxNative.Build.SwapTest do
     {:ok, priv: priv, out: Path.join(Path.dirname(priv), "swapped_out"), originals: files(priv)}
   end
 
-  test "there and back, each time once", %{priv: priv, out: out, originals: originals} do
+  test "a swap and a restore change the files once, and nothing the second time", %{
+    priv: priv,
+    out: out,
+    originals: originals
+  } do
     inodes = inodes(priv)
 
     assert Swap.swap(priv) == {:ok, events(:swapped)}
@@ -42,14 +46,14 @@ defmodule LinxNative.Build.SwapTest do
     refute File.exists?(out)
   end
 
-  test "the list of what was put there is one that sha256sum reads", %{priv: priv, out: out} do
+  test "sha256sum reads the list of swapped files", %{priv: priv, out: out} do
     {:ok, _} = Swap.swap(priv)
     list = Path.join(out, "swapped_in.sha256")
     assert {said, 0} = System.cmd("sha256sum", ["--check", list], cd: priv)
     assert said == "linx_mount.so: OK\nnetlink_socket.so: OK\n"
   end
 
-  test "ours have the mode of the files they replace", %{priv: priv} do
+  test "swapped files have the mode of the files that they replace", %{priv: priv} do
     File.chmod!(Path.join(priv, "linx_mount.so"), 0o755)
     File.chmod!(Path.join(priv, "netlink_socket.so"), 0o700)
     {:ok, _} = Swap.swap(priv)
@@ -63,7 +67,7 @@ defmodule LinxNative.Build.SwapTest do
       build(priv, "linx_mount.so", "a newer C library")
     end
 
-    test "is swapped, and kept in place of the older one", context do
+    test "is swapped, and kept instead of the older original", context do
       %{priv: priv, out: out, originals: originals} = context
       assert Swap.swap(priv) == {:ok, [stale: "linx_mount", swapped: "linx_mount"]}
       assert files(priv) == ours()
@@ -74,7 +78,7 @@ defmodule LinxNative.Build.SwapTest do
       assert files(priv) == newer
     end
 
-    test "is not touched by a restore, which removes the older one", context do
+    test "is not changed by a restore, which removes the older original", context do
       %{priv: priv, out: out, originals: originals} = context
       assert Swap.restore(priv) == {:ok, [stale: "linx_mount", restored: "netlink_socket"]}
       assert files(priv) == %{originals | "linx_mount.so" => "a newer C library"}
@@ -82,7 +86,7 @@ defmodule LinxNative.Build.SwapTest do
     end
   end
 
-  test "both built again: a restore leaves both", %{priv: priv, out: out} do
+  test "is left in place by a restore, if both were built again", %{priv: priv, out: out} do
     {:ok, _} = Swap.swap(priv)
     for name <- @names, do: build(priv, name, "a newer #{name}")
     before = files(priv)
@@ -91,7 +95,7 @@ defmodule LinxNative.Build.SwapTest do
     refute File.exists?(out)
   end
 
-  test "built again with the same result, it is the original", %{priv: priv, originals: originals} do
+  test "is the original, if the build gave the same content", %{priv: priv, originals: originals} do
     {:ok, _} = Swap.swap(priv)
     build(priv, "linx_mount.so", originals["linx_mount.so"])
     assert Swap.swap(priv) == {:ok, [swapped: "linx_mount"]}
@@ -99,7 +103,8 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == originals
   end
 
-  test "an older one of ours is replaced, and is never taken for an original", context do
+  test "a library of an earlier build of linx_native is replaced, and never kept as an original",
+       context do
     %{priv: priv, originals: originals} = context
     vm = with_other_libraries(&(&1 <> "older"))
     assert Vm.call(vm, Swap, :swap, [priv]) == {:ok, events(:swapped)}
@@ -116,7 +121,7 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == originals
   end
 
-  test "what a killed swap left is completed or taken back", context do
+  test "the next run completes or undoes a swap that was killed", context do
     %{priv: priv, out: out, originals: originals} = context
     [first, second] = @names
 
@@ -160,7 +165,7 @@ defmodule LinxNative.Build.SwapTest do
     assert hold.(other) == :ok
   end
 
-  test "what a killed restore left is completed or taken back", context do
+  test "the next run completes or undoes a restore that was killed", context do
     %{priv: priv, out: out, originals: originals} = context
     {:ok, _} = Swap.swap(priv)
     File.rename!(Path.join(out, "linx_mount.so"), Path.join(priv, "linx_mount.so"))
@@ -174,7 +179,11 @@ defmodule LinxNative.Build.SwapTest do
     refute File.exists?(out)
   end
 
-  test "neither is replaced if one cannot be", %{priv: priv, out: out, originals: originals} do
+  test "neither library is replaced if one cannot be replaced", %{
+    priv: priv,
+    out: out,
+    originals: originals
+  } do
     for name <- @names do
       # In the way of the original that is to be kept.
       obstacle = Path.join(out, name)
@@ -192,7 +201,11 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == originals
   end
 
-  test "neither is restored if one cannot be", %{priv: priv, out: out, originals: originals} do
+  test "neither library is restored if one cannot be restored", %{
+    priv: priv,
+    out: out,
+    originals: originals
+  } do
     {:ok, _} = Swap.swap(priv)
     last = Path.join(out, "netlink_socket.so")
     # A file with a mount on it cannot be renamed.
@@ -207,7 +220,7 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == originals
   end
 
-  test "libraries of ours that do not load", %{priv: priv, originals: originals} do
+  test "libraries that do not load are not swapped", %{priv: priv, originals: originals} do
     vm = with_other_libraries(fn _ -> "not a library" end)
     assert {:error, reason} = Vm.call(vm, Swap, :swap, [priv])
 
@@ -218,7 +231,7 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == originals
   end
 
-  test "a Linx whose modules lack a function of ours" do
+  test "a Linx whose modules lack a function is not swapped" do
     priv = LinxFolder.make!(Folder.make!(), %{"linx_mount" => "version/0, mount/8, umount/3"})
     for name <- @names, do: File.write!(Path.join(priv, name), "the C #{name}")
     before = files(priv)
@@ -227,7 +240,7 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == before
   end
 
-  test "libraries for another machine are compared, not loaded", %{priv: priv} do
+  test "libraries for another machine are compared instead of loaded", %{priv: priv} do
     # On this machine LINX_NATIVE_TARGET names another one; ours are of this one all the same.
     vm = Vm.start(load: false, env: %{"LINX_NATIVE_TARGET" => "riscv64gc-unknown-linux-gnu"})
     before = files(priv)
@@ -242,7 +255,7 @@ defmodule LinxNative.Build.SwapTest do
     assert Vm.call(vm, Swap, :swap, [priv]) == {:ok, events(:swapped)}
   end
 
-  test "a folder that is not Linx's", %{priv: priv, originals: originals} do
+  test "a folder that does not belong to Linx is an error", %{priv: priv, originals: originals} do
     assert {:error, reason} = Swap.swap(Path.join(priv, "none"))
     assert reason =~ ~r"^there is no #{priv}/none/linx_mount.so; the folder has to be the priv"
 
@@ -252,7 +265,7 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == Map.take(originals, ["linx_mount.so"])
   end
 
-  test "a priv that is a link has its originals beside the files", context do
+  test "originals are kept beside the files that a linked priv points to", context do
     %{priv: priv, originals: originals} = context
     source = Path.join(Folder.make!(), "priv")
     File.rename!(priv, source)
@@ -265,7 +278,7 @@ defmodule LinxNative.Build.SwapTest do
     assert files(source) == originals
   end
 
-  test "nothing to restore from", %{priv: priv, out: out} do
+  test "a restore without kept originals is an error", %{priv: priv, out: out} do
     {:ok, _} = Swap.swap(priv)
     File.rm!(Path.join(out, "linx_mount.so"))
     before = files(priv)

@@ -5,7 +5,7 @@ defmodule LinxNative.Build.TargetTest do
 
   @nerves "/opt/nerves/bin/"
 
-  test "this machine, by what OTP calls it" do
+  test "derives this machine from its name in OTP" do
     for {otp, rust} <- [
           {"x86_64-pc-linux-gnu", "x86_64-unknown-linux-gnu"},
           {"x86_64-redhat-linux", "x86_64-unknown-linux-gnu"},
@@ -24,13 +24,13 @@ defmodule LinxNative.Build.TargetTest do
              Target.host(to_string(:erlang.system_info(:system_architecture)))
   end
 
-  test "LINX_NATIVE_TARGET comes first" do
+  test "LINX_NATIVE_TARGET has priority" do
     env = Map.put(nerves("aarch64", "gnu", "aarch64-nerves-linux-gnu"), "LINX_NATIVE_TARGET", "t")
     assert Target.chosen(env) == "t"
     assert Target.current(env) == "t"
   end
 
-  test "what Nerves sets" do
+  test "the variables of Nerves choose the target" do
     for {arch, abi, prefix, rust} <- [
           {"aarch64", "gnu", "aarch64-nerves-linux-gnu", "aarch64-unknown-linux-gnu"},
           {"arm", "gnueabihf", "armv6-nerves-linux-gnueabihf", "arm-unknown-linux-gnueabihf"},
@@ -44,7 +44,7 @@ defmodule LinxNative.Build.TargetTest do
     assert Target.chosen(%{"TARGET_ARCH" => "arm"}) == nil
   end
 
-  test "cargo is told the target and the linker" do
+  test "cargo gets the target and the linker" do
     env = nerves("aarch64", "gnu", "aarch64-nerves-linux-gnu")
     variable = "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER"
     args = ["--target", "aarch64-unknown-linux-gnu"]
