@@ -4,7 +4,7 @@ defmodule LinxNative.Bench.Connections do
   very many callers leave at once. The goals are those the project set itself.
   """
 
-  alias LinxNative.Bench.{Clock, Place, Stats, Table}
+  alias LinxNative.Bench.{Clock, Container, Stats, Table}
   alias LinxNative.{Conn, Rtnetlink}
 
   @connections 5_000
@@ -27,7 +27,7 @@ defmodule LinxNative.Bench.Connections do
   def main(harness, folder) do
     # First, while the VM is small.
     rows = [idle()]
-    place = Place.make!(harness)
+    container = Container.make!(harness)
 
     rows =
       try do
@@ -41,9 +41,9 @@ defmodule LinxNative.Bench.Connections do
             ),
             leaving("#{@killed} callers of dumps killed at once", @killed, 500, &dump_from/1),
             one_caller()
-          ] ++ with_routes(place)
+          ] ++ with_routes(container)
       after
-        Place.remove(place)
+        Container.remove(container)
       end
 
     header = ["what", "measured", "goal"]
@@ -111,14 +111,14 @@ defmodule LinxNative.Bench.Connections do
     ["one request of one caller, medians of #{@runs} runs", range(medians, "us"), ""]
   end
 
-  defp with_routes(place) do
+  defp with_routes(container) do
     progress("#{@routes} routes")
-    add_routes!(place, 1..@routes)
-    whole = after_dump(place)
+    add_routes!(container, 1..@routes)
+    whole = after_dump(container)
     progress("#{@many_routes} routes")
-    {few, _time} = streamed(place, @routes)
-    add_routes!(place, (@routes + 1)..@many_routes)
-    {many, time} = streamed(place, @many_routes)
+    {few, _time} = streamed(container, @routes)
+    add_routes!(container, (@routes + 1)..@many_routes)
+    {many, time} = streamed(container, @many_routes)
     routes_a_second = round(@many_routes / (time / 1.0e9))
 
     [
@@ -129,8 +129,8 @@ defmodule LinxNative.Bench.Connections do
     ]
   end
 
-  defp after_dump(place) do
-    options = [netns: {:path, place.net}, spawn_opt: [min_heap_size: @least_heap]]
+  defp after_dump(container) do
+    options = [netns: {:path, container.net}, spawn_opt: [min_heap_size: @least_heap]]
     {:ok, conn} = Conn.start_link(:route, options)
     await_hibernation(conn)
     before = memory(conn)
@@ -146,8 +146,8 @@ defmodule LinxNative.Bench.Connections do
   end
 
   # Of the VM, resident, above what it was before.
-  defp streamed(place, count) do
-    {:ok, conn} = Conn.start_link(:route, netns: {:path, place.net})
+  defp streamed(container, count) do
+    {:ok, conn} = Conn.start_link(:route, netns: {:path, container.net})
     before = settled()
     # The peak counts from now on, see proc(5).
     File.write!("/proc/self/clear_refs", "5")
@@ -162,7 +162,7 @@ defmodule LinxNative.Bench.Connections do
   end
 
   # To addresses of 10.0.0.0/8.
-  defp add_routes!(place, numbers) do
+  defp add_routes!(container, numbers) do
     path = Path.join(System.tmp_dir!(), "linx_native_bench_routes_#{System.pid()}")
 
     lines =
@@ -172,7 +172,7 @@ defmodule LinxNative.Bench.Connections do
       end
 
     File.write!(path, ["link set lo up\n" | lines])
-    {_, 0} = System.cmd("nsenter", ["--net=#{place.net}", "ip", "-batch", path])
+    {_, 0} = System.cmd("nsenter", ["--net=#{container.net}", "ip", "-batch", path])
     File.rm!(path)
   end
 

@@ -8,16 +8,16 @@ defmodule LinxNative.Bench.Floor do
   @doc """
   The times of so many calls, in nanoseconds; `how` is the kind of thread.
   """
-  def open(floor, how, calls, net) do
-    Program.tell(floor, "open #{how} #{calls} #{net}")
+  def open(floor, thread, calls, net) do
+    Program.tell(floor, "open #{thread} #{calls} #{net}")
     numbers(floor)
   end
 
   @doc """
   The times of so many mounts, and of the unmounts.
   """
-  def mount(floor, how, calls, ns, folder) do
-    Program.tell(floor, "mount #{how} #{calls} #{ns} #{folder}")
+  def mount(floor, thread, calls, ns, folder) do
+    Program.tell(floor, "mount #{thread} #{calls} #{ns} #{folder}")
     [numbers(floor), numbers(floor)]
   end
 

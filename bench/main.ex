@@ -13,7 +13,7 @@ defmodule LinxNative.Bench do
     Mounts,
     Operations,
     Pairs,
-    Place,
+    Container,
     Program,
     Report,
     Requests
@@ -69,30 +69,30 @@ defmodule LinxNative.Bench do
     copies = Path.join(options[:results], "copies")
     File.mkdir_p!(copies)
     Legacy.copy!(options[:reference], copies)
-    place = Place.make!(harness)
+    container = Container.make!(harness)
 
     try do
       # First, while the VM is small.
-      forks = Cpus.on_one(fn -> measure_calls(&Operations.forking/2, place, floor, scale) end)
-      procfs = Cpus.on_one(fn -> measure_procfs(place, scale) end)
+      forks = Cpus.on_one(fn -> measure_calls(&Operations.forking/2, container, floor, scale) end)
+      procfs = Cpus.on_one(fn -> measure_procfs(container, scale) end)
       :erlang.garbage_collect()
-      calls = Cpus.on_one(fn -> measure_calls(&Operations.groups/2, place, floor, scale) end)
-      calls_on_all = measure_calls(&Operations.on_all_cpus/2, place, floor, scale)
-      load = measure_load(place, harness, scale)
-      late = measure_lateness(place, scale)
+      calls = Cpus.on_one(fn -> measure_calls(&Operations.groups/2, container, floor, scale) end)
+      calls_on_all = measure_calls(&Operations.on_all_cpus/2, container, floor, scale)
+      load = measure_load(container, harness, scale)
+      late = measure_lateness(container, scale)
       results = %{calls: calls ++ forks ++ calls_on_all, procfs: procfs, load: load, late: late}
       Report.write(results, options[:results])
       Charts.write(results, options[:results])
     after
-      Place.remove(place)
+      Container.remove(container)
       File.rm_rf!(copies)
     end
   end
 
   # The floor is started anew for each: it stays on the CPUs it was started on.
-  defp measure_calls(groups, place, floor, scale) do
+  defp measure_calls(groups, container, floor, scale) do
     floor = Program.start!(floor)
-    groups = groups.(place, floor)
+    groups = groups.(container, floor)
 
     blocks =
       for {group, index} <- Enum.with_index(groups, 1) do
@@ -105,54 +105,54 @@ defmodule LinxNative.Bench do
   end
 
   # The memory is resident and not garbage: it is held while the calls are made.
-  defp measure_procfs(place, scale) do
+  defp measure_procfs(container, scale) do
     for gib <- scale.gib do
       # What was held before.
       :erlang.garbage_collect()
       progress("procfs in a PID namespace, #{gib} GiB in the VM")
       held = :binary.copy(<<1>>, round(gib * 1024 * 1024 * 1024))
       resident = resident()
-      blocks = Pairs.run(Operations.procfs(place, "procfs"), scale.rounds, scale.turn_ms)
+      blocks = Pairs.run(Operations.procfs(container, "procfs"), scale.rounds, scale.turn_ms)
       # Else it would be garbage by now.
       _ = byte_size(held)
       %{gib: gib, resident: resident, blocks: blocks}
     end
   end
 
-  defp measure_load(place, harness, scale) do
-    {many, kept} = Place.network_namespaces!(harness, @many_namespaces)
+  defp measure_load(container, harness, scale) do
+    {many, kept} = Container.network_namespaces!(harness, @many_namespaces)
 
     results =
-      for paths <- [[place.net], many], callers <- scale.callers do
+      for paths <- [[container.net], many], callers <- scale.callers do
         progress("#{callers} callers, #{length(paths)} namespaces")
         Load.rates(Load.openers(), callers, paths, scale.load_rounds, scale.load_ms)
       end
 
-    Place.release(kept)
+    Container.release(kept)
     List.flatten(results)
   end
 
   # With 16 callers, and as a yardstick with none.
-  defp measure_lateness(place, scale) do
+  defp measure_lateness(container, scale) do
     progress("how late a process is meanwhile")
     opens = for {name, open} <- Load.openers(), do: {"open and close", name, open, 16}
 
     mounts =
       for {name, mount} <- [ours: Linx.Mount.Native, c: Linx.Mount.Legacy] do
-        {"procfs in a PID namespace", name, &procfs_once(mount, place, &1), 1}
+        {"procfs in a PID namespace", name, &procfs_once(mount, container, &1), 1}
       end
 
     idle = {"nothing", :none, fn _ -> :ok end, 0}
 
     for {what, contestant, fun, callers} <- [idle | opens] ++ mounts do
-      times = Load.lateness(fun, callers, [place.net], scale.load_ms * scale.load_rounds)
+      times = Load.lateness(fun, callers, [container.net], scale.load_ms * scale.load_rounds)
       %{what: what, contestant: contestant, times: times}
     end
   end
 
-  defp procfs_once(mount, place, _path) do
-    :ok = mount.mount("x", place.folder, "proc", 0, "", place.mount, place.pid, 0)
-    :ok = mount.umount(place.folder, 0, place.mount)
+  defp procfs_once(mount, container, _path) do
+    :ok = mount.mount("x", container.folder, "proc", 0, "", container.mount, container.pid, 0)
+    :ok = mount.umount(container.folder, 0, container.mount)
   end
 
   defp resident do

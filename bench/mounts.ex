@@ -4,7 +4,7 @@ defmodule LinxNative.Bench.Mounts do
   mounted in another mount namespace. The unmounts are not counted.
   """
 
-  alias LinxNative.Bench.{Clock, Cpus, Floor, Pairs, Place, Program, Stats, Table}
+  alias LinxNative.Bench.{Clock, Cpus, Floor, Pairs, Container, Program, Stats, Table}
   alias LinxNative.Mount
 
   @rounds 17
@@ -15,27 +15,27 @@ defmodule LinxNative.Bench.Mounts do
   Measures on one CPU, prints the table and writes `mounts.txt` to a folder.
   """
   def main(harness, floor, folder) do
-    place = Place.make!(harness)
+    container = Container.make!(harness)
 
     try do
-      blocks = Cpus.on_one(fn -> measure(place, floor) end)
+      blocks = Cpus.on_one(fn -> measure(container, floor) end)
       text = table(blocks)
       IO.puts(text)
       File.write!(Path.join(folder, "mounts.txt"), text)
     after
-      Place.remove(place)
+      Container.remove(container)
     end
   end
 
   # The floor is started here, as it stays on the CPUs it was started on.
-  defp measure(place, floor) do
+  defp measure(container, floor) do
     floor = Program.start!(floor)
 
     contestants = [
-      ours: &both(&1, place, tmpfs(place), bind(place)),
-      mount_8: &both(&1, place, old_tmpfs(place), old_bind(place)),
+      ours: &both(&1, container, tmpfs(container), bind(container)),
+      mount_8: &both(&1, container, old_tmpfs(container), old_bind(container)),
       bare: fn calls ->
-        [tmpfs, bind] = Floor.detached(floor, calls, place.mount, place.folder)
+        [tmpfs, bind] = Floor.detached(floor, calls, container.mount, container.folder)
         [{"tmpfs", tmpfs}, {"bind", bind}]
       end
     ]
@@ -45,23 +45,30 @@ defmodule LinxNative.Bench.Mounts do
     blocks
   end
 
-  defp tmpfs(place), do: fn -> Mount.mount("tmpfs", place.folder, in: {:path, place.mount}) end
-  defp bind(place), do: fn -> Mount.bind("/proc", place.folder, in: {:path, place.mount}) end
+  defp tmpfs(container),
+    do: fn -> Mount.mount("tmpfs", container.folder, in: {:path, container.mount}) end
 
-  defp old_tmpfs(place) do
-    fn -> Linx.Mount.Native.mount("x", place.folder, "tmpfs", 0, "", place.mount, "", 0) end
+  defp bind(container),
+    do: fn -> Mount.bind("/proc", container.folder, in: {:path, container.mount}) end
+
+  defp old_tmpfs(container) do
+    fn ->
+      Linx.Mount.Native.mount("x", container.folder, "tmpfs", 0, "", container.mount, "", 0)
+    end
   end
 
-  defp old_bind(place) do
-    fn -> Linx.Mount.Native.mount("/proc", place.folder, "", @bind, "", place.mount, "", 0) end
+  defp old_bind(container) do
+    fn ->
+      Linx.Mount.Native.mount("/proc", container.folder, "", @bind, "", container.mount, "", 0)
+    end
   end
 
-  defp both(calls, place, tmpfs, bind) do
+  defp both(calls, container, tmpfs, bind) do
     for {name, mount} <- [{"tmpfs", tmpfs}, {"bind", bind}] do
       times =
         for _ <- 1..calls do
           {:ok, time} = Clock.once(mount)
-          :ok = Linx.Mount.Native.umount(place.folder, 0, place.mount)
+          :ok = Linx.Mount.Native.umount(container.folder, 0, container.mount)
           time
         end
 

@@ -3,7 +3,7 @@ defmodule LinxNative.Bench.Operations do
   What is measured: groups of contestants for `LinxNative.Bench.Pairs`. An operation has the same name for all.
   """
 
-  alias LinxNative.Bench.{Clock, Floor, Place}
+  alias LinxNative.Bench.{Clock, Floor, Container}
 
   @ours {Linx.Netlink.Socket.Native, Linx.Mount.Native}
   @c {Linx.Netlink.Socket.Legacy, Linx.Mount.Legacy}
@@ -15,31 +15,31 @@ defmodule LinxNative.Bench.Operations do
   @doc """
   Every other operation of both libraries, and the same of others where there are any.
   """
-  def groups(%Place{} = place, floor) do
+  def groups(%Container{} = container, floor) do
     [
-      opens(place, floor),
-      adoptions(place),
+      opens(container, floor),
+      adoptions(container),
       group(&quick/1),
-      group(&failing(&1, place)),
-      group(&mounts(&1, place, "", "here")),
-      group(&mounts(&1, place, place.mount, "there")) ++ floor_mount(floor, place),
-      group(&binds(&1, place)),
-      group(&pivots(&1, place))
+      group(&failing(&1, container)),
+      group(&mounts(&1, container, "", "here")),
+      group(&mounts(&1, container, container.mount, "there")) ++ floor_mount(floor, container),
+      group(&binds(&1, container)),
+      group(&pivots(&1, container))
     ]
   end
 
   @doc """
   Those for which the C reference forks, which takes its time for the size of the VM.
   """
-  def forking(%Place{} = place, _floor) do
-    [group(&mounts_as_seen(&1, place, "tmpfs", "tmpfs in a PID namespace"))]
+  def forking(%Container{} = container, _floor) do
+    [group(&mounts_as_seen(&1, container, "tmpfs", "tmpfs in a PID namespace"))]
   end
 
   @doc """
   Those to be measured on all CPUs as well. Their names say so.
   """
-  def on_all_cpus(%Place{} = place, floor) do
-    for group <- [opens(place, floor), adoptions(place)] do
+  def on_all_cpus(%Container{} = container, floor) do
+    for group <- [opens(container, floor), adoptions(container)] do
       for {name, fun} <- group, do: {name, fn calls -> named_all_cpus(fun.(calls)) end}
     end
   end
@@ -54,21 +54,21 @@ defmodule LinxNative.Bench.Operations do
   @doc """
   The operation whose time may depend on the memory of the VM, called `name`.
   """
-  def procfs(%Place{} = place, name) do
-    group(&mounts_as_seen(&1, place, "proc", name))
+  def procfs(%Container{} = container, name) do
+    group(&mounts_as_seen(&1, container, "proc", name))
   end
 
   defp group(contestant) do
     for {name, libraries} <- @libraries, do: {name, contestant.(libraries)}
   end
 
-  defp opens(place, floor), do: group(&open(&1, place)) ++ floor_open(floor, place)
-  defp adoptions(place), do: group(&adopt(&1, place)) ++ [otp: &otp(&1, place)]
+  defp opens(container, floor), do: group(&open(&1, container)) ++ floor_open(floor, container)
+  defp adoptions(container), do: group(&adopt(&1, container)) ++ [otp: &otp(&1, container)]
 
   # One socket at a time: what many open ones cost is the kernel's.
-  defp open({socket, _}, place) do
+  defp open({socket, _}, container) do
     open = fn _ ->
-      {{:ok, fd}, opening} = Clock.once(fn -> socket.open_in_netns(place.net, 0) end)
+      {{:ok, fd}, opening} = Clock.once(fn -> socket.open_in_netns(container.net, 0) end)
       {:ok, closing} = Clock.once(fn -> socket.close_fd(fd) end)
       {opening, closing}
     end
@@ -79,19 +79,19 @@ defmodule LinxNative.Bench.Operations do
     end
   end
 
-  defp floor_open(floor, place) do
+  defp floor_open(floor, container) do
     for how <- [:clone, :pthread, :core, :plain] do
       {:"floor_#{how}",
-       fn calls -> [{"open_in_netns", Floor.open(floor, how, calls, place.net)}] end}
+       fn calls -> [{"open_in_netns", Floor.open(floor, how, calls, container.net)}] end}
     end
   end
 
   # As a user needs it: a socket of :socket, and no descriptor lost. Closing it is part of it, as it closes less or more.
-  defp adopt({socket, _}, place) do
+  defp adopt({socket, _}, container) do
     fn calls ->
       {_, times} =
         Clock.each(1..calls, fn _ ->
-          {:ok, fd} = socket.open_in_netns(place.net, 0)
+          {:ok, fd} = socket.open_in_netns(container.net, 0)
           {:ok, adopted} = :socket.open(fd)
           :ok = socket.close_fd(fd)
           :ok = :socket.close(adopted)
@@ -101,10 +101,10 @@ defmodule LinxNative.Bench.Operations do
     end
   end
 
-  defp otp(calls, place) do
+  defp otp(calls, container) do
     {_, times} =
       Clock.each(1..calls, fn _ ->
-        {:ok, socket} = :socket.open(@netlink, :raw, 0, %{netns: place.net})
+        {:ok, socket} = :socket.open(@netlink, :raw, 0, %{netns: container.net})
         :ok = :socket.close(socket)
       end)
 
@@ -122,18 +122,19 @@ defmodule LinxNative.Bench.Operations do
     end
   end
 
-  defp failing({socket, mount}, place) do
+  defp failing({socket, mount}, container) do
     calls = [
       {"open_in_netns, no file", fn -> {:error, {:open, 2}} = socket.open_in_netns("/no", 0) end},
       {"open_in_netns, no netns",
-       fn -> {:error, {:setns, 22}} = socket.open_in_netns(place.mount, 0) end},
+       fn -> {:error, {:setns, 22}} = socket.open_in_netns(container.mount, 0) end},
       {"open_in_netns, no protocol",
-       fn -> {:error, {:socket, 93}} = socket.open_in_netns(place.net, 31) end},
+       fn -> {:error, {:socket, 93}} = socket.open_in_netns(container.net, 31) end},
       {"mount here, no target",
        fn -> {:error, {:mount, :enoent}} = mount.mount("", "/no", "tmpfs", 0, "", "", "", 0) end},
       {"mount there, no target",
        fn ->
-         {:error, {:mount, :enoent}} = mount.mount("", "/no", "tmpfs", 0, "", place.mount, "", 0)
+         {:error, {:mount, :enoent}} =
+           mount.mount("", "/no", "tmpfs", 0, "", container.mount, "", 0)
        end},
       {"mount there, no namespace",
        fn ->
@@ -142,9 +143,9 @@ defmodule LinxNative.Bench.Operations do
       {"umount here, no target",
        fn -> {:error, {:umount, :enoent}} = mount.umount("/no", 0, "") end},
       {"umount there, no target",
-       fn -> {:error, {:umount, :enoent}} = mount.umount("/no", 0, place.mount) end},
+       fn -> {:error, {:umount, :enoent}} = mount.umount("/no", 0, container.mount) end},
       {"pivot_root there, no root",
-       fn -> {:error, {:chdir, :enoent}} = mount.pivot_root("/no", "/no", place.mount) end}
+       fn -> {:error, {:chdir, :enoent}} = mount.pivot_root("/no", "/no", container.mount) end}
     ]
 
     fn count ->
@@ -152,37 +153,37 @@ defmodule LinxNative.Bench.Operations do
     end
   end
 
-  defp mounts({_, mount}, place, ns, where) do
+  defp mounts({_, mount}, container, ns, where) do
     fn calls ->
       {mounts, umounts} =
         there_and_back(
           calls,
-          fn -> :ok = mount.mount("x", place.folder, "tmpfs", 0, "", ns, "", 0) end,
-          fn -> :ok = mount.umount(place.folder, 0, ns) end
+          fn -> :ok = mount.mount("x", container.folder, "tmpfs", 0, "", ns, "", 0) end,
+          fn -> :ok = mount.umount(container.folder, 0, ns) end
         )
 
       [{"mount #{where}", mounts}, {"umount #{where}", umounts}]
     end
   end
 
-  defp floor_mount(floor, place) do
+  defp floor_mount(floor, container) do
     for how <- [:clone, :pthread, :core] do
       {:"floor_#{how}",
        fn calls ->
-         [mounts, umounts] = Floor.mount(floor, how, calls, place.mount, place.folder)
+         [mounts, umounts] = Floor.mount(floor, how, calls, container.mount, container.folder)
          [{"mount there", mounts}, {"umount there", umounts}]
        end}
     end
   end
 
-  defp binds({_, mount}, place) do
+  defp binds({_, mount}, container) do
     bind = fn calls, create ->
       there_and_back(
         calls,
         fn ->
-          :ok = mount.mount("/proc", place.folder, "", @bind, "", place.mount, "", create)
+          :ok = mount.mount("/proc", container.folder, "", @bind, "", container.mount, "", create)
         end,
-        fn -> :ok = mount.umount(place.folder, 0, place.mount) end
+        fn -> :ok = mount.umount(container.folder, 0, container.mount) end
       )
     end
 
@@ -194,33 +195,35 @@ defmodule LinxNative.Bench.Operations do
   end
 
   # The container gets a new root and its old one back.
-  defp pivots({_, mount}, place) do
+  defp pivots({_, mount}, container) do
     fn calls ->
-      folder = place.folder
-      :ok = mount.mount("x", folder, "tmpfs", 0, "", place.mount, "", 0)
-      File.mkdir!(Place.root(place) <> folder <> "/old")
+      folder = container.folder
+      :ok = mount.mount("x", folder, "tmpfs", 0, "", container.mount, "", 0)
+      File.mkdir!(Container.root(container) <> folder <> "/old")
 
       {there, back} =
         there_and_back(
           calls,
-          fn -> :ok = mount.pivot_root(folder, folder <> "/old", place.mount) end,
-          fn -> :ok = mount.pivot_root("/old", "/old" <> folder, place.mount) end
+          fn -> :ok = mount.pivot_root(folder, folder <> "/old", container.mount) end,
+          fn -> :ok = mount.pivot_root("/old", "/old" <> folder, container.mount) end
         )
 
-      :ok = mount.umount(folder, 0, place.mount)
+      :ok = mount.umount(folder, 0, container.mount)
       [{"pivot_root there", there ++ back}]
     end
   end
 
-  defp mounts_as_seen(libraries, place, type, name) do
-    fn calls -> [{name, elem(mount_as_seen(libraries, place, type, calls), 0)}] end
+  defp mounts_as_seen(libraries, container, type, name) do
+    fn calls -> [{name, elem(mount_as_seen(libraries, container, type, calls), 0)}] end
   end
 
-  defp mount_as_seen({_, mount}, place, type, calls) do
+  defp mount_as_seen({_, mount}, container, type, calls) do
     there_and_back(
       calls,
-      fn -> :ok = mount.mount("x", place.folder, type, 0, "", place.mount, place.pid, 0) end,
-      fn -> :ok = mount.umount(place.folder, 0, place.mount) end
+      fn ->
+        :ok = mount.mount("x", container.folder, type, 0, "", container.mount, container.pid, 0)
+      end,
+      fn -> :ok = mount.umount(container.folder, 0, container.mount) end
     )
   end
 

@@ -4,7 +4,7 @@ defmodule LinxNative.Bench.Requests do
   a lock, which each caller holds from its request to the end of the answer.
   """
 
-  alias LinxNative.Bench.{Load, Place, Stats, Table}
+  alias LinxNative.Bench.{Load, Container, Stats, Table}
   alias LinxNative.{Conn, Message}
   alias LinxNative.Native
 
@@ -24,23 +24,23 @@ defmodule LinxNative.Bench.Requests do
   Measures, prints the table and writes `requests.txt` and `requests.csv` to a folder.
   """
   def main(harness, folder) do
-    place = Place.make!(harness)
+    container = Container.make!(harness)
 
     try do
-      rates = for callers <- @callers, rate <- measure(place, callers), do: rate
+      rates = for callers <- @callers, rate <- measure(container, callers), do: rate
       text = table(rates)
       IO.puts(text)
       File.write!(Path.join(folder, "requests.txt"), text)
       File.write!(Path.join(folder, "requests.csv"), raw(rates))
     after
-      Place.remove(place)
+      Container.remove(container)
     end
   end
 
-  defp measure(place, callers) do
+  defp measure(container, callers) do
     IO.puts(:stderr, "  #{callers} callers")
-    {:ok, conn} = Conn.start_link(:route, netns: {:path, place.net})
-    {:ok, socket} = Native.open({:path, place.net}, 0, @longest_datagram)
+    {:ok, conn} = Conn.start_link(:route, netns: {:path, container.net})
+    {:ok, socket} = Native.open({:path, container.net}, 0, @longest_datagram)
     lock = spawn_link(&lock/0)
 
     contestants = [
@@ -49,7 +49,7 @@ defmodule LinxNative.Bench.Requests do
       lock: fn _ -> locked(lock, fn -> ask_alone(socket) end) end
     ]
 
-    rates = Load.rates(contestants, callers, [place.net], @rounds, @turn_ms)
+    rates = Load.rates(contestants, callers, [container.net], @rounds, @turn_ms)
     Process.unlink(lock)
     Process.exit(lock, :kill)
     Native.close(socket)

@@ -5,7 +5,7 @@ defmodule LinxNative.SeededTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Bare, Buggy}
+  alias LinxNative.Test.{StubModule, Buggy}
 
   @library Path.join(Path.dirname(Harness.path()), "examples/libbuggy.so")
 
@@ -19,7 +19,7 @@ defmodule LinxNative.SeededTest do
       options = "detect_leaks=0:log_path=#{reports}/report"
       vm = Vm.start(env: %{"ASAN_OPTIONS" => options})
       functions = [heap: 0, heap_in_thread: 0, stack_in_thread: 0]
-      :ok = Bare.load(vm, Buggy, functions, @library)
+      :ok = StubModule.load(vm, Buggy, functions, @library)
       catch_exit(Vm.call(vm, Buggy, unquote(function), []))
       Vm.stop(vm)
       assert [report] = File.ls!(reports)

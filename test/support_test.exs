@@ -158,7 +158,7 @@ defmodule LinxNative.Test.SupportTest do
     end
 
     test "reports an unknown subcommand" do
-      assert {"linx_harness: " <> _, 125} = Harness.run("hold", ["--what"])
+      assert {"linx_harness: " <> _, 125} = Harness.run("container", ["--what"])
       assert {"linx_harness: " <> _, 125} = Harness.run("socket", [System.pid(), "999999"])
     end
   end

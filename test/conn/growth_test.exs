@@ -9,7 +9,7 @@ defmodule LinxNative.Conn.GrowthTest do
 
   alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Conn.{Filter, KeyedQueue}
-  alias LinxNative.Test.{Links, Lives, Repeat}
+  alias LinxNative.Test.{Links, ConnScenario, Repeat}
 
   @moduletag :conn
 
@@ -239,7 +239,7 @@ defmodule LinxNative.Conn.GrowthTest do
       vm = Vm.start()
 
       for netns <- [:host, pid: container.pid] do
-        life = {Lives, :life, [netns]}
+        life = {ConnScenario, :life, [netns]}
         before = Vm.call(vm, Repeat, :run, [[life], 20])
         Vm.call(vm, Repeat, :run, [[life], @lives])
         # What the VM frees later comes and goes. What it has for a connection is more.

@@ -5,7 +5,7 @@ defmodule LinxNative.Conn.InheritedTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.Lives
+  alias LinxNative.Test.ConnScenario
 
   @moduletag :conn
 
@@ -37,8 +37,8 @@ defmodule LinxNative.Conn.InheritedTest do
 
   defp traced(vm, function, args) do
     # The first time loads what it takes.
-    :ok = Vm.call(vm, Lives, function, args)
-    {:ok, calls, inheritable} = Strace.descriptors(vm, {Lives, function, args})
+    :ok = Vm.call(vm, ConnScenario, function, args)
+    {:ok, calls, inheritable} = Strace.descriptors(vm, {ConnScenario, function, args})
     {calls, inheritable}
   end
 end

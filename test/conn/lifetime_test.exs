@@ -9,7 +9,7 @@ defmodule LinxNative.Conn.LifetimeTest do
 
   alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Conn.{Filter, Inbox}
-  alias LinxNative.Test.{Kills, Links}
+  alias LinxNative.Test.{KilledCallers, Links}
 
   @moduletag :conn
 
@@ -149,7 +149,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       ]
 
       calls = for step <- steps, do: {__MODULE__, :step, [step, shared, container.pid]}
-      begun = Kills.run(calls, @kills, @seed)
+      begun = KilledCallers.run(calls, @kills, @seed)
       IO.puts("\n#{@kills} callers killed in #{begun} steps, seed #{inspect(@seed)}")
 
       # Of those that were killed nothing waits any more, and others are answered.
@@ -394,7 +394,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
   end
 
-  # For `Kills`: a caller has a connection of its own, if it came to start one, and one that it shares with all others.
+  # For `KilledCallers`: a caller has a connection of its own, if it came to start one, and one that it shares with all others.
   def step(:start, _shared, pid), do: Process.put(:conn, start(pid))
   def step(:restart, _shared, pid), do: own(&{Conn.close(&1), Process.put(:conn, start(pid))})
   def step(:dump, _shared, _pid), do: own(&Conn.request(&1, Links.dump()))

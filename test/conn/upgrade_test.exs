@@ -7,7 +7,7 @@ defmodule LinxNative.Conn.UpgradeTest do
 
   alias LinxNative.Conn
   alias LinxNative.Native
-  alias LinxNative.Test.{Bare, Hold, Links, ProbeLibrary}
+  alias LinxNative.Test.{StubModule, SyscallStepper, Links, ProbeLibrary}
 
   @moduletag :conn
 
@@ -57,7 +57,7 @@ defmodule LinxNative.Conn.UpgradeTest do
 
   defp upgrade!(vm, file) do
     functions = Native.module_info(:exports) -- [module_info: 0, module_info: 1, __info__: 1]
-    assert Bare.load(vm, Native, functions, file) == :ok
+    assert StubModule.load(vm, Native, functions, file) == :ok
   end
 
   defp downgrade!(vm) do
@@ -211,7 +211,7 @@ defmodule LinxNative.Conn.UpgradeTest do
   end
 
   test "a purge during a call that opens a socket leaves neither a socket nor corrupt memory" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     vm = hold.vm
     stop!(vm, owner!(vm))
     before = Vm.call(vm, Machine, :snapshot, [])
@@ -221,13 +221,13 @@ defmodule LinxNative.Conn.UpgradeTest do
       %{held: "socket"} =
         held =
         Enum.find(
-          Stream.iterate(Hold.begin(hold, open), &Hold.continue/1),
+          Stream.iterate(SyscallStepper.begin(hold, open), &SyscallStepper.continue/1),
           &(&1.held == "socket")
         )
 
       true = Vm.call(vm, :code, :delete, [Native])
       assert Vm.call(vm, :code, :purge, [Native])
-      assert %{answer: :killed} = Hold.finish(held)
+      assert %{answer: :killed} = SyscallStepper.finish(held)
       downgrade!(vm)
       stop!(vm, owner!(vm))
     end

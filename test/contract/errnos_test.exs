@@ -5,7 +5,7 @@ defmodule LinxNative.ErrnosTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.Hold
+  alias LinxNative.Test.SyscallStepper
 
   @atoms %{
     1 => :eperm,
@@ -33,7 +33,7 @@ defmodule LinxNative.ErrnosTest do
   @errnos Enum.to_list(1..133) ++ [524]
 
   test "of the mount library are atoms for the nineteen of the contract, and numbers for all others" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
 
     for {name, mfa, stage} <- [
           {"mount", {Mount, :mount, ["", "/", "tmpfs", 0, "", "", "", 0]}, :mount},
@@ -46,7 +46,7 @@ defmodule LinxNative.ErrnosTest do
   end
 
   test "of the netlink library are numbers" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     call = {NetlinkSocket, :open_in_netns, ["/proc/self/ns/net", 0]}
 
     for errno <- @errnos do
@@ -55,7 +55,7 @@ defmodule LinxNative.ErrnosTest do
   end
 
   defp failing(hold, mfa, name, errno) do
-    held = hold |> Hold.begin(mfa) |> Hold.continue_to(name)
-    (held |> Hold.fail(errno) |> Hold.finish()).answer
+    held = hold |> SyscallStepper.begin(mfa) |> SyscallStepper.continue_to(name)
+    (held |> SyscallStepper.fail(errno) |> SyscallStepper.finish()).answer
   end
 end

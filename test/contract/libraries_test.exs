@@ -5,7 +5,7 @@ defmodule LinxNative.LibrariesTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Bare, Library, Probe, ProbeLibrary}
+  alias LinxNative.Test.{StubModule, Library, Probe, ProbeLibrary}
 
   @offers %{
     NetlinkSocket => """
@@ -36,7 +36,8 @@ defmodule LinxNative.LibrariesTest do
   @needed "enif_make_badarg"
   @unknown "enif_of_tomorrow"
 
-  defp bare(vm, module, file), do: Bare.load(vm, module, Implementation.functions(module), file)
+  defp bare(vm, module, file),
+    do: StubModule.load(vm, module, Implementation.functions(module), file)
 
   # As glibc says it, and as musl does.
   defp missing(symbol), do: ~r/undefined symbol: #{symbol}|#{symbol}: symbol not found/
@@ -98,7 +99,7 @@ defmodule LinxNative.LibrariesTest do
       for module <- Implementation.modules(), {name, arity} <- Implementation.functions(module) do
         functions = Keyword.delete(Implementation.functions(module), name)
         path = Implementation.library_path(module)
-        assert {:bad_lib, text} = Bare.load(vm, module, functions, path)
+        assert {:bad_lib, text} = StubModule.load(vm, module, functions, path)
         assert text =~ "Function not found" and text =~ "#{name}/#{arity}"
       end
     end
@@ -175,7 +176,7 @@ defmodule LinxNative.LibrariesTest do
     test "is older than the library" do
       ProbeLibrary.build!()
       vm = Vm.start(load: false)
-      assert {:bad_lib, text} = Bare.load(vm, Probe, [], ProbeLibrary.newer())
+      assert {:bad_lib, text} = StubModule.load(vm, Probe, [], ProbeLibrary.newer())
       assert text =~ ~r/needs|version/
       assert ProbeLibrary.load(vm) == :ok
     end

@@ -98,7 +98,7 @@ defmodule LinxNative.MountPidNamespaceTest do
 
     test "stage fork: the init of the namespace has ended", context do
       %{container: container, ns: ns, pidns: pidns, folder: folder} = context
-      [ns, pidns] = HeldOpen.paths([ns, pidns])
+      [ns, pidns] = PinnedNamespaces.paths([ns, pidns])
       Container.stop(container)
 
       for type <- ["proc", "tmpfs"] do

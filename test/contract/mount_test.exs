@@ -180,7 +180,7 @@ defmodule LinxNative.MountTest do
 
     test "a mount namespace without a process in it", context do
       %{container: container, ns: ns, folder: folder} = context
-      [held] = HeldOpen.paths([ns])
+      [held] = PinnedNamespaces.paths([ns])
       Container.stop(container)
       assert :ok = Mount.mount("", folder, "tmpfs", 0, "", held, "", 0)
       assert :ok = Mount.umount(folder, 0, held)

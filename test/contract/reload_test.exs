@@ -5,7 +5,7 @@ defmodule LinxNative.ReloadTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Bare, Callers, Hang, Library}
+  alias LinxNative.Test.{StubModule, Callers, Hang, Library}
 
   @reloads 100
   @refused "Upgrade not supported by this NIF library."
@@ -114,7 +114,7 @@ defmodule LinxNative.ReloadTest do
         File.cp!(Implementation.library_path(module), elsewhere)
         md5 = Vm.call(vm, module, :module_info, [:md5])
 
-        answer = Bare.load(vm, module, Implementation.functions(module), elsewhere)
+        answer = StubModule.load(vm, module, Implementation.functions(module), elsewhere)
         assert answer == expect(:D8, rust: :ok, c: {:upgrade, @refused})
         upgraded? = Vm.call(vm, module, :module_info, [:md5]) != md5
         assert upgraded? == expect(:D8, rust: true, c: false)

@@ -56,8 +56,8 @@ defmodule LinxNative.StacksTest do
   @tag :conn
   test "a connection works", %{vm: vm, container: container} do
     for netns <- [:host, pid: container.pid, path: Container.ns_path(container, :net)] do
-      assert Vm.call(vm, LinxNative.Test.Lives, :life, [netns]) == :ok
-      assert Vm.call(vm, LinxNative.Test.Lives, :identity, [netns]) == :ok
+      assert Vm.call(vm, LinxNative.Test.ConnScenario, :life, [netns]) == :ok
+      assert Vm.call(vm, LinxNative.Test.ConnScenario, :identity, [netns]) == :ok
     end
   end
 end

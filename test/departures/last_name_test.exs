@@ -6,7 +6,7 @@ defmodule LinxNative.LastNameTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.Hold
+  alias LinxNative.Test.SyscallStepper
 
   @bind 4096
   @remount 32
@@ -17,7 +17,7 @@ defmodule LinxNative.LastNameTest do
     for name <- ~w(inside outside), do: File.mkdir!("#{folder}/#{name}")
     container = Container.start([:mount, :pid])
     [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
-    %{hold: Hold.start(), folder: folder, container: container, ns: ns, pidns: pidns}
+    %{hold: SyscallStepper.start(), folder: folder, container: container, ns: ns, pidns: pidns}
   end
 
   describe "if another process makes the target first as" do
@@ -48,7 +48,7 @@ defmodule LinxNative.LastNameTest do
     # The answer, whether the call waited for a reader of a FIFO, and what was mounted.
     defp appearing(%{hold: hold, folder: folder} = context, make) do
       target = folder <> "/inside/target"
-      held = hold |> Hold.begin(bind(context)) |> at_creation()
+      held = hold |> SyscallStepper.begin(bind(context)) |> at_creation()
       make.(target)
       waited = :atomics.new(1, [])
 
@@ -59,7 +59,7 @@ defmodule LinxNative.LastNameTest do
           System.cmd("sh", ["-c", ": <#{target}"])
         end)
 
-      %{answer: answer} = Hold.finish(held)
+      %{answer: answer} = SyscallStepper.finish(held)
       Task.shutdown(reader, :brutal_kill)
       how = if :atomics.get(waited, 1) == 1, do: :waited, else: :at_once
       {answer, how, mounted(context)}
@@ -73,16 +73,16 @@ defmodule LinxNative.LastNameTest do
 
   describe "a target that appears before each creation, and disappears before each look-up," do
     test "is found after forty times (D2)", %{hold: hold} = context do
-      held = hold |> Hold.begin(bind(context)) |> at_creation()
+      held = hold |> SyscallStepper.begin(bind(context)) |> at_creation()
       target = context.folder <> "/inside/target"
-      assert %{answer: :ok} = held |> come_and_go(target, rounds(40)) |> Hold.finish()
+      assert %{answer: :ok} = held |> come_and_go(target, rounds(40)) |> SyscallStepper.finish()
       assert mounted(context) == ["inside/target"]
     end
 
     test "is given up in the end (D2)", %{hold: hold} = context do
-      held = hold |> Hold.begin(bind(context)) |> at_creation()
+      held = hold |> SyscallStepper.begin(bind(context)) |> at_creation()
       target = context.folder <> "/inside/target"
-      %{answer: answer} = held |> come_and_go(target, rounds(1_000)) |> Hold.finish()
+      %{answer: answer} = held |> come_and_go(target, rounds(1_000)) |> SyscallStepper.finish()
       assert answer == expect(:D2, rust: {:error, {:create, :eagain}}, c: :ok)
     end
 
@@ -91,15 +91,15 @@ defmodule LinxNative.LastNameTest do
 
     defp come_and_go(held, target, 1) do
       File.write!(target, "")
-      Hold.continue(held)
+      SyscallStepper.continue(held)
     end
 
     defp come_and_go(held, target, rounds) do
       File.write!(target, "")
 
-      with %{held: _} = held <- Hold.continue(held) do
+      with %{held: _} = held <- SyscallStepper.continue(held) do
         File.rm!(target)
-        held |> Hold.continue() |> come_and_go(target, rounds - 1)
+        held |> SyscallStepper.continue() |> come_and_go(target, rounds - 1)
       end
     end
   end
@@ -128,10 +128,10 @@ defmodule LinxNative.LastNameTest do
     end
 
     defp swapped(%{hold: hold, folder: folder} = context, call) do
-      held = hold |> Hold.begin(call) |> past_resolution()
+      held = hold |> SyscallStepper.begin(call) |> past_resolution()
       File.rename!(folder <> "/inside", folder <> "/moved")
       File.ln_s!("outside", folder <> "/inside")
-      assert %{answer: :ok} = Hold.finish(held)
+      assert %{answer: :ok} = SyscallStepper.finish(held)
       assert [path] = mounted(context)
       assert "/target" = String.replace(path, ~r"^\w+", "")
       Path.dirname(path)
@@ -162,25 +162,31 @@ defmodule LinxNative.LastNameTest do
   # Held where the target would be made: the first look, if there is one of its own, has found nothing.
   defp at_creation(held) do
     case Implementation.current() do
-      :rust -> held |> Hold.continue_to("openat2") |> next("openat2")
+      :rust -> held |> SyscallStepper.continue_to("openat2") |> next("openat2")
       # After the namespace's file.
-      :c -> held |> Hold.continue_to("openat") |> next("openat")
+      :c -> held |> SyscallStepper.continue_to("openat") |> next("openat")
     end
   end
 
   # Held at what comes first when the target is known, or made.
   defp past_resolution(held) do
     case Implementation.current() do
-      :rust -> held |> Hold.continue_to("openat2") |> past("openat2")
-      :c -> held |> Hold.continue_to("openat") |> next("openat") |> Hold.continue()
+      :rust ->
+        held |> SyscallStepper.continue_to("openat2") |> past("openat2")
+
+      :c ->
+        held
+        |> SyscallStepper.continue_to("openat")
+        |> next("openat")
+        |> SyscallStepper.continue()
     end
   end
 
-  defp past(%{held: name} = held, name), do: held |> Hold.continue() |> past(name)
+  defp past(%{held: name} = held, name), do: held |> SyscallStepper.continue() |> past(name)
   defp past(held, _name), do: held
 
   # To the next one of a name.
-  defp next(held, name), do: held |> Hold.continue() |> Hold.continue_to(name)
+  defp next(held, name), do: held |> SyscallStepper.continue() |> SyscallStepper.continue_to(name)
 
   # The mounts that the container has in the folder, by their paths in it.
   defp mounted(%{container: container, folder: folder}) do

@@ -5,7 +5,7 @@ defmodule LinxNative.HostileProcessesTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Attacker, Hold, Rounds}
+  alias LinxNative.Test.{Attacker, SyscallStepper, Rounds}
 
   @bind 4096
   @silent 32_768
@@ -153,8 +153,8 @@ defmodule LinxNative.HostileProcessesTest do
 
     for {kind, [mount | _]} <- [by_child(context) | kinds(context)],
         kind in [:by_child, :tmpfs, :device, :procfs] do
-      hold = Hold.start()
-      outlives? = hold |> Hold.begin(mount) |> stop_child(container, hold.vm)
+      hold = SyscallStepper.start()
+      outlives? = hold |> SyscallStepper.begin(mount) |> stop_child(container, hold.vm)
       assert {kind, outlives?} == {kind, expect(:D10, rust: false, c: true)}
       for pid <- inhabitants(container), do: System.cmd("kill", ["-KILL", "#{pid}"])
     end
@@ -176,7 +176,7 @@ defmodule LinxNative.HostileProcessesTest do
   defp stop_child(held, container, vm) do
     case inhabitants(container) do
       [] ->
-        held |> Hold.continue() |> stop_child(container, vm)
+        held |> SyscallStepper.continue() |> stop_child(container, vm)
 
       [child] ->
         # The task that made the call does not survive the VM.

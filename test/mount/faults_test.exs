@@ -8,7 +8,7 @@ defmodule LinxNative.Mount.FaultsTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.{Hold, MountCalls}
+  alias LinxNative.Test.{SyscallStepper, MountCalls}
 
   @moduletag :mount
 
@@ -44,7 +44,7 @@ defmodule LinxNative.Mount.FaultsTest do
 
   @tag :machine_root
   test "each system call of each function fails" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     container = Container.start([:mount])
     folder = Folder.make!()
     inside = {:pid, container.pid}
@@ -78,12 +78,12 @@ defmodule LinxNative.Mount.FaultsTest do
       for {stage, n} <- Enum.with_index(Map.fetch!(@stages, name), 1),
           stage != nil,
           errno <- errnos(stage) do
-        held = Hold.begin(hold, mfa, n)
+        held = SyscallStepper.begin(hold, mfa, n)
 
         assert is_map_key(held, :held),
                "#{name} makes fewer system calls than #{n}: #{inspect(held)}"
 
-        %{answer: answer} = held |> Hold.fail(errno) |> Hold.finish()
+        %{answer: answer} = held |> SyscallStepper.fail(errno) |> SyscallStepper.finish()
         reason = errno |> String.downcase() |> String.to_existing_atom()
         assert {^name, ^n, {:error, %Error{stage: found, reason: why}}} = {name, n, answer}
 

@@ -7,7 +7,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.{Hang, Hold, MountCalls}
+  alias LinxNative.Test.{Hang, SyscallStepper, MountCalls}
 
   @moduletag :mount
 
@@ -95,7 +95,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       folder = Folder.make!()
       container = Container.start([:mount])
       :ok = Mount.mount("tmpfs", folder, in: {:pid, container.pid})
-      hold = Hold.start()
+      hold = SyscallStepper.start()
       MountCalls.load!(hold.vm)
       before = Vm.call(hold.vm, Machine, :snapshot, [])
       %{hold: hold, container: container, folder: folder, before: before}
@@ -121,7 +121,7 @@ defmodule LinxNative.Mount.GivenUpTest do
     defp trace(%{answer: answer}), do: {answer, []}
 
     defp trace(%{held: name} = held) do
-      {answer, names} = held |> Hold.continue() |> trace()
+      {answer, names} = held |> SyscallStepper.continue() |> trace()
       {answer, [name | names]}
     end
 
@@ -137,16 +137,19 @@ defmodule LinxNative.Mount.GivenUpTest do
           ] do
         mfa = {Mount, function, arguments}
         state = state(context)
-        {:ok, calls} = hold |> Hold.begin(mfa) |> trace()
+        {:ok, calls} = hold |> SyscallStepper.begin(mfa) |> trace()
         assert length(calls) > 8
         :ok = Mount.umount(target, in: {:pid, container.pid}, detach: true)
         File.rmdir!("/proc/#{container.pid}/root#{target}")
         assert state(context) == state
 
         for {name, n} <- Enum.with_index(calls, 1) do
-          held = Hold.begin(hold, mfa, n)
+          held = SyscallStepper.begin(hold, mfa, n)
           assert {function, n, held.held} == {function, n, name}
-          assert %{answer: :killed} = held |> Hold.kill(gone: true) |> Hold.finish()
+
+          assert %{answer: :killed} =
+                   held |> SyscallStepper.kill(gone: true) |> SyscallStepper.finish()
+
           over!(context)
           assert {function, n, state(context)} == {function, n, state}
         end
@@ -170,7 +173,7 @@ defmodule LinxNative.Mount.GivenUpTest do
     # Held while it attaches, until the caller has its answer. Again with more time if it was over before.
     defp attach_too_late(hold, function, arguments, timeout) do
       with_time = List.update_at(arguments, -1, &(&1 ++ [timeout: timeout]))
-      held = Hold.begin_at(hold, {Mount, function, with_time}, "move_mount")
+      held = SyscallStepper.begin_at(hold, {Mount, function, with_time}, "move_mount")
 
       case held do
         %{answer: {:error, %Error{reason: :timeout}}} ->
@@ -178,7 +181,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
         %{held: "move_mount"} ->
           assert Await.until(fn -> not Process.alive?(held.run.pid) end)
-          assert %{answer: {:error, %Error{reason: :timeout}}} = Hold.finish(held)
+          assert %{answer: {:error, %Error{reason: :timeout}}} = SyscallStepper.finish(held)
       end
     end
 
@@ -211,7 +214,7 @@ defmodule LinxNative.Mount.GivenUpTest do
           ] do
         mfa = {Mount, function, arguments}
         state = state(context)
-        {:ok, calls} = hold |> Hold.begin(mfa) |> trace()
+        {:ok, calls} = hold |> SyscallStepper.begin(mfa) |> trace()
         done = state(context)
         assert done != state
         :ok = undo.()
@@ -219,9 +222,12 @@ defmodule LinxNative.Mount.GivenUpTest do
         change = Enum.find_index(calls, &(&1 in @changes)) + 1
 
         for {name, n} <- Enum.with_index(calls, 1) do
-          held = Hold.begin(hold, mfa, n)
+          held = SyscallStepper.begin(hold, mfa, n)
           assert {function, n, held.held} == {function, n, name}
-          assert %{answer: :killed} = held |> Hold.kill(gone: true) |> Hold.finish()
+
+          assert %{answer: :killed} =
+                   held |> SyscallStepper.kill(gone: true) |> SyscallStepper.finish()
+
           over!(context)
           expected = if n >= change, do: done, else: state
           assert {function, n, state(context)} == {function, n, expected}

@@ -268,7 +268,7 @@ defmodule LinxNative.Mount.MountTest do
     test "is of a namespace that is given by a descriptor", context do
       %{folder: folder, container: container} = context
       path = Container.ns_path(container, :pid)
-      [held] = HeldOpen.paths([path])
+      [held] = PinnedNamespaces.paths([path])
       fd = held |> Path.basename() |> String.to_integer()
       assert :ok = Mount.mount("proc", folder, in: inside(container), pid_namespace: {:fd, fd})
       assert 1 in pids(container, folder)

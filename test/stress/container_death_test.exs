@@ -5,13 +5,13 @@ defmodule LinxNative.ContainerDeathTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Hold, Operations}
+  alias LinxNative.Test.{SyscallStepper, Operations}
 
   @last_pid "/proc/sys/kernel/ns_last_pid"
 
   @tag :machine_root
   test "a call into a container that ends returns an error of the kernel, and leaves nothing" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     folder = Folder.make!()
     before = Vm.call(hold.vm, Machine, :snapshot, [])
 
@@ -19,7 +19,7 @@ defmodule LinxNative.ContainerDeathTest do
       container = Container.start([:net, :mount, :pid])
       operation = Operations.get(name, folder, container)
       Operations.prepare(operation)
-      answer = hold |> Hold.begin(operation.mfa, n) |> die(container)
+      answer = hold |> SyscallStepper.begin(operation.mfa, n) |> die(container)
       assert {name, n, Operations.normal(answer)} == {name, n, expected(operation, n)}
       with {:ok, fd} <- answer, do: Vm.call(hold.vm, NetlinkSocket, :close_fd, [fd])
     end
@@ -29,12 +29,12 @@ defmodule LinxNative.ContainerDeathTest do
 
   # While the call is held.
   defp die(held, container) do
-    Hold.last(held)
+    SyscallStepper.last(held)
     dying = Task.async(fn -> Container.stop(container) end)
 
     # Its end is that of all its processes: of a child, too, that is over and about to be waited for.
     if held.held != "wait4", do: Task.await(dying, :infinity)
-    %{answer: answer} = Hold.finish(held)
+    %{answer: answer} = SyscallStepper.finish(held)
     if held.held == "wait4", do: Task.await(dying, :infinity)
     answer
   end
@@ -56,7 +56,7 @@ defmodule LinxNative.ContainerDeathTest do
   end
 
   test "a pid that is reused between the two look-ups does not mix two processes (D4)" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     container = Container.start([:mount, :pid])
     observer = inhabitant(container)
     folder = Folder.make!()
@@ -64,10 +64,10 @@ defmodule LinxNative.ContainerDeathTest do
     mfa = {Mount, :mount, ["", folder, "proc", 0, "", ns, pidns, 0]}
 
     second = Enum.find_index(Operations.steps(:procfs_as_seen), &(&1 == {:openat, :open_pidns}))
-    held = Hold.begin(hold, mfa, second + 1)
+    held = SyscallStepper.begin(hold, mfa, second + 1)
     Container.stop(container)
     recycle(container.pid)
-    %{answer: answer} = Hold.finish(held)
+    %{answer: answer} = SyscallStepper.finish(held)
 
     assert answer == expect(:D4, rust: {:error, {:open_pidns, :enoent}}, c: :ok)
     # Of the other process, hence of the VM's own namespace.

@@ -5,7 +5,7 @@ defmodule LinxNative.FaultsTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Hold, Operations}
+  alias LinxNative.Test.{SyscallStepper, Operations}
 
   # Those of a system that lacks it, forbids it, interrupts it, and of one that is short of memory or descriptors.
   @errnos %{"ENOSYS" => 38, "EPERM" => 1, "EINTR" => 4, "ENOMEM" => 12, "EMFILE" => 24}
@@ -13,7 +13,7 @@ defmodule LinxNative.FaultsTest do
 
   @tag :machine_root
   test "each system call of each kind of call fails" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     container = Container.start([:net, :mount, :pid])
     folder = Folder.make!()
     before = Vm.call(hold.vm, Machine, :snapshot, [])
@@ -33,9 +33,9 @@ defmodule LinxNative.FaultsTest do
   defp refuse(hold, operation, {step, stage}, n) do
     for {errno, number} <- errnos(step) do
       Operations.prepare(operation)
-      held = Hold.begin(hold, operation.mfa, n)
+      held = SyscallStepper.begin(hold, operation.mfa, n)
       assert held.held == to_string(step)
-      %{answer: answer} = held |> Hold.fail(errno) |> Hold.finish()
+      %{answer: answer} = held |> SyscallStepper.fail(errno) |> SyscallStepper.finish()
       expected = expected(operation, stage, errno, number)
 
       assert {operation.name, step, n, errno, answer} ==
@@ -64,7 +64,7 @@ defmodule LinxNative.FaultsTest do
 
   defp undisturbed(hold, operation) do
     Operations.prepare(operation)
-    {answer, steps} = hold |> Hold.begin(operation.mfa) |> trace()
+    {answer, steps} = hold |> SyscallStepper.begin(operation.mfa) |> trace()
     Operations.undo(operation)
 
     with {:ok, fd} <- answer, do: Vm.call(hold.vm, NetlinkSocket, :close_fd, [fd])
@@ -74,7 +74,7 @@ defmodule LinxNative.FaultsTest do
   defp trace(%{answer: answer}), do: {answer, []}
 
   defp trace(%{held: name} = held) do
-    {answer, names} = held |> Hold.continue() |> trace()
+    {answer, names} = held |> SyscallStepper.continue() |> trace()
     {answer, [name | names]}
   end
 end

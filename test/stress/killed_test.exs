@@ -5,7 +5,7 @@ defmodule LinxNative.KilledTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Hold, Kills, Operations}
+  alias LinxNative.Test.{SyscallStepper, KilledCallers, Operations}
 
   @times 5
   @random 3_000
@@ -13,7 +13,7 @@ defmodule LinxNative.KilledTest do
 
   @tag :machine_root
   test "while the call is held at each of its system calls, #{@times} times each" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     container = Container.start([:net, :mount, :pid])
     folder = Folder.make!()
     before = Vm.call(hold.vm, Machine, :snapshot, [])
@@ -46,9 +46,12 @@ defmodule LinxNative.KilledTest do
   defp kill(hold, operation, n, complete, threads) do
     Operations.prepare(operation)
     before = Operations.effect(operation)
-    held = Hold.begin(hold, operation.mfa, n)
+    held = SyscallStepper.begin(hold, operation.mfa, n)
     gone? = Operations.on_own_thread?(operation)
-    assert %{answer: :killed} = held |> Hold.kill(gone: gone?) |> Hold.finish()
+
+    assert %{answer: :killed} =
+             held |> SyscallStepper.kill(gone: gone?) |> SyscallStepper.finish()
+
     # The thread of the call is on its own.
     over? = fn -> map_size(Vm.call(hold.vm, Machine, :threads, [])) == map_size(threads) end
     assert Await.until(over?)
@@ -77,10 +80,10 @@ defmodule LinxNative.KilledTest do
     vm = Vm.start()
     calls = calls(folder, net, ns, pidns)
     # Loads what it needs.
-    Vm.call(vm, Kills, :run, [calls, 1, @seed])
+    Vm.call(vm, KilledCallers, :run, [calls, 1, @seed])
     unmount(calls)
     before = Vm.call(vm, Machine, :snapshot, [])
-    begun = Vm.call(vm, Kills, :run, [calls, @random, @seed])
+    begun = Vm.call(vm, KilledCallers, :run, [calls, @random, @seed])
     IO.puts("\n#{@random} callers killed in #{begun} calls, seed #{inspect(@seed)}")
     unmount(calls)
 

@@ -5,7 +5,7 @@ defmodule LinxNative.SignalsTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Hold, Operations}
+  alias LinxNative.Test.{SyscallStepper, Operations}
 
   # The Erlang threads that the C code makes are the VM's matter.
   @moduletag :rust
@@ -20,14 +20,14 @@ defmodule LinxNative.SignalsTest do
            end)
 
   test "signals are blocked at each system call of each kind of call in a namespace" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     container = Container.start([:net, :mount, :pid])
     folder = Folder.make!()
 
     for name <- Operations.names(:there) do
       operation = Operations.get(name, folder, container)
       Operations.prepare(operation)
-      held = Hold.begin(hold, operation.mfa)
+      held = SyscallStepper.begin(hold, operation.mfa)
       {answer, masks} = masks(held, [])
       with {:ok, fd} <- answer, do: Vm.call(hold.vm, NetlinkSocket, :close_fd, [fd])
       assert {name, Operations.normal(answer)} == {name, operation.answer}
@@ -42,26 +42,26 @@ defmodule LinxNative.SignalsTest do
   end
 
   test "a child that the container stops continues its one system call" do
-    hold = Hold.start()
+    hold = SyscallStepper.start()
     container = Container.start([:mount, :pid])
     operation = Operations.get(:procfs_by_child, Folder.make!(), container)
     Operations.prepare(operation)
 
-    held = hold |> Hold.begin(operation.mfa) |> Hold.continue_to("mount")
+    held = hold |> SyscallStepper.begin(operation.mfa) |> SyscallStepper.continue_to("mount")
     assert File.read!("/proc/#{held.tid}/status") =~ ~r/^NSpid:\s*\d+\s+\d+$/m
     {_, 0} = System.cmd("kill", ["-STOP", held.tid])
-    assert %{answer: :ok} = held |> Hold.last() |> to_the_end()
+    assert %{answer: :ok} = held |> SyscallStepper.last() |> to_the_end()
     Operations.undo(operation)
   end
 
   # The kernel begins a call again that a signal interrupted.
-  defp to_the_end(%{held: _} = held), do: held |> Hold.continue() |> to_the_end()
+  defp to_the_end(%{held: _} = held), do: held |> SyscallStepper.continue() |> to_the_end()
   defp to_the_end(done), do: done
 
   defp masks(%{answer: answer}, masks), do: {answer, Enum.reverse(masks)}
 
   defp masks(%{held: call, tid: tid} = held, masks) do
     [_, mask] = Regex.run(~r/^SigBlk:\s*(\w+)$/m, File.read!("/proc/#{tid}/status"))
-    held |> Hold.continue() |> masks([{call, String.to_integer(mask, 16)} | masks])
+    held |> SyscallStepper.continue() |> masks([{call, String.to_integer(mask, 16)} | masks])
   end
 end

@@ -24,7 +24,7 @@ defmodule LinxNative.Test.Case do
         Descriptors,
         Folder,
         Harness,
-        HeldOpen,
+        PinnedNamespaces,
         Implementation,
         Machine,
         MountInfo,

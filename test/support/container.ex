@@ -18,7 +18,7 @@ defmodule LinxNative.Test.Container do
   Its mounts, if they are its own, are all private. With `:user`, its root is the user of the VM.
   """
   def start(namespaces) do
-    program = Program.start!(Harness.path(), ["hold" | Enum.map(namespaces, &"--#{&1}")])
+    program = Program.start!(Harness.path(), ["container" | Enum.map(namespaces, &"--#{&1}")])
     "ready " <> pid = Program.line!(program)
     %__MODULE__{pid: String.to_integer(pid), namespaces: namespaces, program: program}
   end

@@ -60,7 +60,7 @@ defmodule LinxNative.Test.HungCalls do
   def count(callers), do: Enum.count(callers, &Process.alive?/1)
 
   @doc """
-  Kills the processes and awaits the end of each. Returns the reasons they ended for.
+  KilledCallers the processes and awaits the end of each. Returns the reasons they ended for.
   """
   def kill(callers) do
     monitors = for caller <- callers, do: Process.monitor(caller)

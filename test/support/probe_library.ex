@@ -3,14 +3,14 @@ defmodule LinxNative.Test.ProbeLibrary do
   The libraries of `test/native/nif_probe`, and one of `native/linx_native`. Ready-made ones are beside the ready-made harness.
   """
 
-  alias LinxNative.Test.{Bare, Harness}
+  alias LinxNative.Test.{StubModule, Harness}
 
   @functions [body: 0, dirty_body: 0, decoding: 1, encoding: 0, thread: 0, child: 0, pending: 0]
 
   @doc """
   Loads `LinxNative.Test.Probe`, a module of functions that panic, in another VM.
   """
-  def load(vm), do: Bare.load(vm, LinxNative.Test.Probe, @functions, path())
+  def load(vm), do: StubModule.load(vm, LinxNative.Test.Probe, @functions, path())
 
   @doc """
   The library of that module.

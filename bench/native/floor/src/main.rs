@@ -3,26 +3,26 @@
 //! Reads commands, one a line, and answers each with lines of nanoseconds, one number per call:
 //!
 //! ```text
-//! open   HOW CALLS NET_NS
-//! mount  HOW CALLS MOUNT_NS TARGET           answers two lines: the mounts, the unmounts
-//! detached HOW CALLS MOUNT_NS TARGET         answers two lines: the mounts of a tmpfs, those of a bind
-//! procfs HOW CALLS MOUNT_NS PID_NS TARGET
+//! open   THREAD CALLS NET_NS
+//! mount  THREAD CALLS MOUNT_NS TARGET           answers two lines: the mounts, the unmounts
+//! detached THREAD CALLS MOUNT_NS TARGET         answers two lines: the mounts of a tmpfs, those of a bind
+//! procfs THREAD CALLS MOUNT_NS PID_NS TARGET
 //! ```
 //!
-//! HOW is `plain` (no thread), `clone` (a thread as cheap as the kernel allows), `pthread` (the C library's, joined), or
+//! THREAD is `plain` (no thread), `clone` (a thread as cheap as the kernel allows), `pthread` (the C library's, joined), or
 //! `core` (as `linx_core` does it).
 
-mod how;
 mod mount;
 mod open;
 mod syscall;
+mod thread_kind;
 
 use std::error::Error;
 use std::ffi::CString;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use how::How;
+use thread_kind::ThreadKind;
 
 /// What a command comes to: its lines. An error is for a person to read.
 type Outcome = Result<Vec<Vec<Duration>>, Box<dyn Error>>;
@@ -45,15 +45,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn run(command: &str) -> Outcome {
     let mut words = command.split(' ');
     let mut next = || words.next().ok_or(format!("{command}: a word is missing"));
-    let (operation, how, calls) = (next()?, next()?.parse()?, next()?.parse()?);
+    let (operation, thread_kind, calls) = (next()?, next()?.parse()?, next()?.parse()?);
     let mut path = || Ok::<CString, Box<dyn Error>>(CString::new(next()?)?);
 
     match operation {
-        "open" => open::run(how, calls, &path()?),
-        "mount" => mount::run(how, calls, &path()?, &path()?),
-        "detached" => mount::run_detached(how, calls, &path()?, &path()?),
-        "procfs" => mount::run_procfs(how, calls, &path()?, &path()?, &path()?),
-        other => Err(format!("what is {other}?").into()),
+        "open" => open::run(thread_kind, calls, &path()?),
+        "mount" => mount::run(thread_kind, calls, &path()?, &path()?),
+        "detached" => mount::run_detached(thread_kind, calls, &path()?, &path()?),
+        "procfs" => mount::run_procfs(thread_kind, calls, &path()?, &path()?, &path()?),
+        other => Err(format!("unknown command: {other}").into()),
     }
 }
 
@@ -64,7 +64,7 @@ fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
     (value, start.elapsed())
 }
 
-/// The answer to a command with a HOW that makes no sense for it.
-fn senseless<T>(how: How) -> Result<T, Box<dyn Error>> {
-    Err(format!("this cannot be done {how:?}").into())
+/// The answer to a command with a THREAD that makes no sense for it.
+fn unsupported<T>(thread_kind: ThreadKind) -> Result<T, Box<dyn Error>> {
+    Err(format!("not supported on the thread {thread_kind:?}").into())
 }

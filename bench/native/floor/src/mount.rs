@@ -16,23 +16,28 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
 
-use crate::how::{How, on_clone, on_pthread};
-use crate::{Outcome, senseless, syscall, timed};
+use crate::thread_kind::{ThreadKind, on_clone, on_pthread};
+use crate::{Outcome, syscall, timed, unsupported};
 
 /// The times of so many mounts of a tmpfs, and of the unmounts that follow each. `plain` is here, without the namespace.
-pub(crate) fn run(how: How, calls: usize, namespace: &CStr, target: &CStr) -> Outcome {
+pub(crate) fn run(
+    thread_kind: ThreadKind,
+    calls: usize,
+    namespace: &CStr,
+    target: &CStr,
+) -> Outcome {
     let mut mounts = Vec::with_capacity(calls);
     let mut umounts = Vec::with_capacity(calls);
     for _ in 0..calls {
-        mounts.push(done(timed(|| mount_tmpfs(how, namespace, target)))?);
-        umounts.push(done(timed(|| umount(how, namespace, target)))?);
+        mounts.push(done(timed(|| mount_tmpfs(thread_kind, namespace, target)))?);
+        umounts.push(done(timed(|| umount(thread_kind, namespace, target)))?);
     }
     Ok(vec![mounts, umounts])
 }
 
 /// The times of so many mounts of the procfs of a PID namespace; the unmounts are not counted.
 pub(crate) fn run_procfs(
-    how: How,
+    thread_kind: ThreadKind,
     calls: usize,
     mount_namespace: &CStr,
     pid_namespace: &CStr,
@@ -40,23 +45,28 @@ pub(crate) fn run_procfs(
 ) -> Outcome {
     let mut mounts = Vec::with_capacity(calls);
     for _ in 0..calls {
-        let mount = || mount_procfs(how, mount_namespace, pid_namespace, target);
+        let mount = || mount_procfs(thread_kind, mount_namespace, pid_namespace, target);
         mounts.push(done(timed(mount))?);
-        umount(how, mount_namespace, target)?;
+        umount(thread_kind, mount_namespace, target)?;
     }
     Ok(vec![mounts])
 }
 
 /// The times of so many mounts by descriptor: of a tmpfs, then of a bind of `/proc`. The unmounts are not counted.
-pub(crate) fn run_detached(how: How, calls: usize, namespace: &CStr, target: &CStr) -> Outcome {
+pub(crate) fn run_detached(
+    thread_kind: ThreadKind,
+    calls: usize,
+    namespace: &CStr,
+    target: &CStr,
+) -> Outcome {
     let makes: [fn() -> nix::Result<OwnedFd>; 2] = [syscall::tmpfs, || syscall::copy_of(c"/proc")];
     let mut lines = Vec::with_capacity(makes.len());
     for make in makes {
         let mut mounts = Vec::with_capacity(calls);
         for _ in 0..calls {
-            let mount = || mount_detached(how, make, namespace, target);
+            let mount = || mount_detached(thread_kind, make, namespace, target);
             mounts.push(done(timed(mount))?);
-            umount(how, namespace, target)?;
+            umount(thread_kind, namespace, target)?;
         }
         lines.push(mounts);
     }
@@ -65,7 +75,7 @@ pub(crate) fn run_detached(how: How, calls: usize, namespace: &CStr, target: &CS
 
 /// Makes a mount, enters the namespace, and attaches the mount there.
 fn mount_detached(
-    how: How,
+    thread_kind: ThreadKind,
     make: fn() -> nix::Result<OwnedFd>,
     namespace: &CStr,
     target: &CStr,
@@ -81,9 +91,9 @@ fn mount_detached(
         )?;
         syscall::move_mount(&mount, &target)
     };
-    match how {
-        How::Clone => Ok(on_clone(mount)??),
-        other => senseless(other),
+    match thread_kind {
+        ThreadKind::Clone => Ok(on_clone(mount)??),
+        other => unsupported(other),
     }
 }
 
@@ -93,7 +103,7 @@ fn done((result, time): (Done, Duration)) -> Result<Duration, Box<dyn Error>> {
     result.map(|()| time)
 }
 
-fn mount_tmpfs(how: How, namespace: &CStr, target: &CStr) -> Done {
+fn mount_tmpfs(thread_kind: ThreadKind, namespace: &CStr, target: &CStr) -> Done {
     let mount = || {
         mount(
             Some(c"tmpfs"),
@@ -103,25 +113,30 @@ fn mount_tmpfs(how: How, namespace: &CStr, target: &CStr) -> Done {
             None::<&CStr>,
         )
     };
-    match how {
-        How::Plain => Ok(mount()?),
-        How::Core => core_mount(c"tmpfs", target, namespace, None),
+    match thread_kind {
+        ThreadKind::Plain => Ok(mount()?),
+        ThreadKind::Core => core_mount(c"tmpfs", target, namespace, None),
         other => there(other, namespace, mount),
     }
 }
 
-fn umount(how: How, namespace: &CStr, target: &CStr) -> Done {
+fn umount(thread_kind: ThreadKind, namespace: &CStr, target: &CStr) -> Done {
     let umount = || umount2(target, MntFlags::empty());
-    match how {
-        How::Plain => Ok(umount()?),
-        How::Core => join(core::umount_in(target.to_owned(), 0, namespace.to_owned())),
+    match thread_kind {
+        ThreadKind::Plain => Ok(umount()?),
+        ThreadKind::Core => join(core::umount_in(target.to_owned(), 0, namespace.to_owned())),
         other => there(other, namespace, umount),
     }
 }
 
-fn mount_procfs(how: How, mount_namespace: &CStr, pid_namespace: &CStr, target: &CStr) -> Done {
-    match how {
-        How::Clone => Ok(on_clone(|| {
+fn mount_procfs(
+    thread_kind: ThreadKind,
+    mount_namespace: &CStr,
+    pid_namespace: &CStr,
+    target: &CStr,
+) -> Done {
+    match thread_kind {
+        ThreadKind::Clone => Ok(on_clone(|| {
             let pid_namespace = open_namespace(pid_namespace)?;
             enter(mount_namespace)?;
             setns(&pid_namespace, CloneFlags::CLONE_NEWPID)?;
@@ -130,20 +145,24 @@ fn mount_procfs(how: How, mount_namespace: &CStr, pid_namespace: &CStr, target: 
             let target = openat(AT_FDCWD, target, path, Mode::empty())?;
             syscall::move_mount(&procfs, &target)
         })??),
-        How::Core => core_mount(c"proc", target, mount_namespace, Some(pid_namespace)),
-        other => senseless(other),
+        ThreadKind::Core => core_mount(c"proc", target, mount_namespace, Some(pid_namespace)),
+        other => unsupported(other),
     }
 }
 
-fn there(how: How, namespace: &CStr, call: impl FnOnce() -> nix::Result<()>) -> Done {
-    match how {
-        How::Clone => Ok(on_clone(|| enter(namespace).and_then(|()| call()))??),
-        How::Pthread => Ok(on_pthread(|| {
+fn there(
+    thread_kind: ThreadKind,
+    namespace: &CStr,
+    call: impl FnOnce() -> nix::Result<()>,
+) -> Done {
+    match thread_kind {
+        ThreadKind::Clone => Ok(on_clone(|| enter(namespace).and_then(|()| call()))??),
+        ThreadKind::Pthread => Ok(on_pthread(|| {
             unshare(CloneFlags::CLONE_FS)?;
             enter(namespace)?;
             call()
         })??),
-        other => senseless(other),
+        other => unsupported(other),
     }
 }
 

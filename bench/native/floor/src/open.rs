@@ -14,27 +14,31 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use nix::sys::stat::Mode;
 
-use crate::how::{How, on_clone, on_pthread};
+use crate::thread_kind::{ThreadKind, on_clone, on_pthread};
 use crate::{Outcome, timed};
 
 /// The time of each of so many calls; the closing of the socket is not counted.
-pub(crate) fn run(how: How, calls: usize, namespace: &CStr) -> Outcome {
+pub(crate) fn run(thread_kind: ThreadKind, calls: usize, namespace: &CStr) -> Outcome {
     let home = open_namespace(c"/proc/self/ns/net")?;
     let one = || {
-        let (socket, time) = timed(|| open_in(how, namespace, &home));
+        let (socket, time) = timed(|| open_in(thread_kind, namespace, &home));
         socket.map(|_closed| time)
     };
     let samples: Result<Vec<_>, _> = (0..calls).map(|_| one()).collect();
     Ok(vec![samples?])
 }
 
-fn open_in(how: How, namespace: &CStr, home: &OwnedFd) -> Result<OwnedFd, Box<dyn Error>> {
-    match how {
-        How::Core => linx_core::netlink::open_in_netns(namespace.to_bytes(), 0)
+fn open_in(
+    thread_kind: ThreadKind,
+    namespace: &CStr,
+    home: &OwnedFd,
+) -> Result<OwnedFd, Box<dyn Error>> {
+    match thread_kind {
+        ThreadKind::Core => linx_core::netlink::open_in_netns(namespace.to_bytes(), 0)
             .map_err(|error| format!("{error:?}").into()),
-        How::Clone => Ok(on_clone(|| socket_in(namespace))??),
-        How::Pthread => Ok(on_pthread(|| socket_in(namespace))??),
-        How::Plain => {
+        ThreadKind::Clone => Ok(on_clone(|| socket_in(namespace))??),
+        ThreadKind::Pthread => Ok(on_pthread(|| socket_in(namespace))??),
+        ThreadKind::Plain => {
             // There and back: what a program may do that has this thread to itself.
             let socket = socket_in(namespace)?;
             setns(home, CloneFlags::CLONE_NEWNET)?;

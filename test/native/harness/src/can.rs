@@ -67,12 +67,12 @@ fn maps_ids() -> Result<bool, Box<dyn Error>> {
     let mount = owned(unsafe { libc::syscall(libc::SYS_fsmount, number, FSMOUNT_CLOEXEC, 0) })?;
 
     let mut holder = Command::new(std::env::current_exe()?)
-        .args(["hold", "--user"])
+        .args(["container", "--user"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
     let mut line = String::new();
-    let output = holder.stdout.take().ok_or("hold: no output")?;
+    let output = holder.stdout.take().ok_or("container: no output")?;
     BufReader::new(output).read_line(&mut line)?;
     let pid = line.trim().strip_prefix("ready ").ok_or(line.clone())?;
     let namespace = File::open(format!("/proc/{pid}/ns/user"))?;

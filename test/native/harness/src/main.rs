@@ -1,9 +1,9 @@
 //! What the tests of the two libraries need and no ordinary command offers.
 //!
 //! ```text
-//! linx_harness hold [--net] [--mount] [--pid] [--user]
+//! linx_harness container [--net] [--mount] [--pid] [--user]
 //! linx_harness seccomp NAME=ERRNO[,NAME=ERRNO...] -- COMMAND [ARGUMENT...]
-//! linx_harness hold-call NAME[,NAME...] CONTROL -- COMMAND [ARGUMENT...]
+//! linx_harness step NAME[,NAME...] CONTROL -- COMMAND [ARGUMENT...]
 //! linx_harness race A B
 //! linx_harness socket PID FD
 //! linx_harness entry LIBRARY
@@ -18,11 +18,10 @@
 
 mod calls;
 mod can;
+mod container;
 mod entry;
 mod errno;
 mod fuse;
-mod hold;
-mod hold_call;
 mod lifetime;
 mod mounts;
 mod pidfd;
@@ -31,6 +30,7 @@ mod seccomp;
 mod signal;
 mod socket;
 mod spy;
+mod step;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -55,11 +55,9 @@ fn main() -> ExitCode {
 fn run(arguments: Vec<String>) -> Outcome {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["hold", options @ ..] => hold::run(options),
+        ["container", options @ ..] => container::run(options),
         ["seccomp", rules, "--", command @ ..] => seccomp::run(rules, command),
-        ["hold-call", names, control, "--", command @ ..] => {
-            hold_call::run(names, control, command)
-        }
+        ["step", names, control, "--", command @ ..] => step::run(names, control, command),
         ["race", a, b] => race::run(a, b),
         ["socket", pid, fd] => socket::run(pid.parse()?, fd.parse()?),
         ["entry", library] => entry::run(library),
@@ -73,8 +71,8 @@ fn run(arguments: Vec<String>) -> Outcome {
         ["mounts"] => mounts::run(),
         ["pidfd", pid, fd, "--", command @ ..] => pidfd::run(pid.parse()?, fd.parse()?, command),
         _ => Err(
-            "hold [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
-                  hold-call NAMES CONTROL -- COMMAND... | race A B | socket PID FD | \
+            "container [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
+                  step NAMES CONTROL -- COMMAND... | race A B | socket PID FD | \
                   entry LIBRARY | can QUESTION | errnos | spy | signal NAME | \
                   fuse FOLDER parallel|serial|never | mounts | \
                   pidfd PID FD -- COMMAND..."

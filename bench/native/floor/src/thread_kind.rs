@@ -12,16 +12,16 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::str::FromStr;
 
-/// The HOW of a command.
+/// The THREAD of a command.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum How {
+pub(crate) enum ThreadKind {
     Plain,
     Clone,
     Pthread,
     Core,
 }
 
-impl FromStr for How {
+impl FromStr for ThreadKind {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
@@ -30,7 +30,7 @@ impl FromStr for How {
             "clone" => Ok(Self::Clone),
             "pthread" => Ok(Self::Pthread),
             "core" => Ok(Self::Core),
-            other => Err(format!("how is {other}?")),
+            other => Err(format!("unknown kind of thread: {other}")),
         }
     }
 }

@@ -1,4 +1,4 @@
-defmodule LinxNative.Bench.Place do
+defmodule LinxNative.Bench.Container do
   @moduledoc """
   Where the calls go: a container-like process with namespaces of its own, and a folder to mount onto.
   """
@@ -52,7 +52,7 @@ defmodule LinxNative.Bench.Place do
   def release(kept), do: Enum.each(kept, &:file.close/1)
 
   defp hold!(harness, namespaces) do
-    holder = Program.start!(harness, ["hold" | namespaces])
+    holder = Program.start!(harness, ["container" | namespaces])
     "ready " <> pid = Program.line!(holder)
     {holder, pid}
   end

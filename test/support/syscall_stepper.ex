@@ -1,4 +1,4 @@
-defmodule LinxNative.Test.Hold do
+defmodule LinxNative.Test.SyscallStepper do
   @moduledoc """
   A VM in which each system call of a call can be held, and let go on or made to fail.
   """
@@ -24,7 +24,7 @@ defmodule LinxNative.Test.Hold do
   def start do
     control = Folder.make!() <> "/control"
     names = Enum.join(system_calls(), ",")
-    vm = Vm.start(wrap: [Harness.path(), "hold-call", names, control, "--"])
+    vm = Vm.start(wrap: [Harness.path(), "step", names, control, "--"])
     {:ok, socket} = :gen_tcp.connect({:local, control}, 0, [:binary, packet: :line])
     # Loads what runs there: to load it later would take system calls.
     Vm.call(vm, __MODULE__, :call, [Await, :nifs, []])
@@ -92,7 +92,7 @@ defmodule LinxNative.Test.Hold do
   end
 
   @doc """
-  Kills the process that called. Its answer is `:killed`, when the call is over.
+  KilledCallers the process that called. Its answer is `:killed`, when the call is over.
 
   `gone: true` waits until the VM has freed what it had. A call that runs on the caller's scheduler has to end before.
   """

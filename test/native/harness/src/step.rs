@@ -1,4 +1,4 @@
-//! `hold-call`: a command of which some system calls wait until a test says how they go on.
+//! `step`: a command of which some system calls wait until a test says how they go on.
 //!
 //! A test talks over the socket CONTROL, in lines. When it hangs up, all that wait go on.
 //!
@@ -35,7 +35,7 @@ pub(crate) fn run(names: &str, control: &str, command: &[&str]) -> Outcome {
         // On a thread of its own: the filter is for that and for what it starts, not for those that answer here.
         let starter = scope.spawn(|| start(&filter, command, tell));
         let supervisor = told.recv().map(Supervisor::start);
-        let child = starter.join().map_err(|_| "hold-call: a panic")??;
+        let child = starter.join().map_err(|_| "step: a panic")??;
         Ok::<_, Box<dyn Error>>((child, supervisor?))
     })?;
     thread::spawn(move || supervisor.serve(&control));

@@ -1,4 +1,4 @@
-defmodule LinxNative.Test.Bare do
+defmodule LinxNative.Test.StubModule do
   @moduledoc """
   A module of given functions and nothing else, loaded in another VM, with the library of a given file.
   """

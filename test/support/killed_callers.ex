@@ -1,4 +1,4 @@
-defmodule LinxNative.Test.Kills do
+defmodule LinxNative.Test.KilledCallers do
   @moduledoc """
   Processes that make one call after the other, and are killed at random moments. To be used in a peer.
   """
@@ -9,7 +9,7 @@ defmodule LinxNative.Test.Kills do
   @most_calls 5
 
   @doc """
-  Kills `count` of them, each when it has begun some calls, and awaits the end of the NIFs they are in.
+  KilledCallers `count` of them, each when it has begun some calls, and awaits the end of the NIFs they are in.
 
   Returns how many calls were begun.
 

@@ -1,4 +1,4 @@
-defmodule LinxNative.Test.HeldOpen do
+defmodule LinxNative.Test.PinnedNamespaces do
   @moduledoc """
   Namespaces that no process is in any more: kept by a descriptor of the VM.
   """

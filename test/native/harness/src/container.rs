@@ -1,4 +1,4 @@
-//! `hold`: a process in namespaces of its own, like a container that does nothing.
+//! `container`: a process in namespaces of its own, like a container that does nothing.
 
 #![allow(unsafe_code, reason = "fork(2)")]
 #![allow(clippy::disallowed_methods, reason = "this program moves itself")]
@@ -48,7 +48,7 @@ fn parse(options: &[&str]) -> Result<CloneFlags, String> {
                     "--mount" => CloneFlags::CLONE_NEWNS,
                     "--pid" => CloneFlags::CLONE_NEWPID,
                     "--user" => CloneFlags::CLONE_NEWUSER,
-                    other => return Err(format!("hold: what is {other}?")),
+                    other => return Err(format!("container: what is {other}?")),
                 })
         })
 }

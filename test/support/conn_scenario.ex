@@ -1,4 +1,4 @@
-defmodule LinxNative.Test.Lives do
+defmodule LinxNative.Test.ConnScenario do
   @moduledoc """
   All that a connection does in its life, and what tells a namespace. To be used in a peer.
   """
