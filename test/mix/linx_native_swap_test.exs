@@ -63,7 +63,7 @@ defmodule Mix.Tasks.LinxNative.SwapTest do
 
     for args <- [[], [priv, priv], [priv, "--status", "--restore"], [priv, "--other"]],
         do:
-          assert_raise(Mix.Error, ~r/^Type:  mix linx_native.swap DIR/, fn -> Swap.run(args) end)
+          assert_raise(Mix.Error, ~r/^Usage:  mix linx_native.swap DIR/, fn -> Swap.run(args) end)
   end
 
   # Mix says which application speaks, if another one did before.

@@ -30,7 +30,7 @@ defmodule Mix.Tasks.LinxNative.Package do
         package(folder)
 
       _ ->
-        Mix.raise("Type:  mix linx_native.package DIR")
+        Mix.raise("Usage:  mix linx_native.package DIR")
     end
   end
 

@@ -49,7 +49,7 @@ defmodule Mix.Tasks.LinxNative.Swap do
         status(folder)
 
       _ ->
-        Mix.raise("Type:  mix linx_native.swap DIR [--status | --restore]")
+        Mix.raise("Usage:  mix linx_native.swap DIR [--status | --restore]")
     end
   end
 
