@@ -41,17 +41,17 @@ defmodule LinxNative.Mount.RaceTest do
     end
   end
 
-  # The mounts of the outer directory and below: their places in it and their sources.
-  defp outside(folder) do
-    for %{mount_point: path, source: source} <- MountInfo.list(),
+  # The mounts of the outer directory and below, as a process sees them: their places in it and their sources.
+  defp outside(folder, pid) do
+    for %{mount_point: path, source: source} <- MountInfo.list(pid),
         String.starts_with?(path, folder <> "/outside"),
         do: {Path.relative_to(path, folder <> "/outside"), source}
   end
 
   # Makes the call many times, each followed by `check_and_undo` with its result; at times looks that outside there are the
   # mounts of before, and the files. Goes on until the call has had both outcomes, or else nothing was raced.
-  defp race(%{folder: folder, dir: dir, outside: path}, call, check_and_undo) do
-    look = fn -> {outside(folder), Enum.sort(File.ls!(path))} end
+  defp race(%{folder: folder, dir: dir, outside: path} = context, call, check_and_undo) do
+    look = fn -> {outside(folder, context[:pid] || "self"), Enum.sort(File.ls!(path))} end
     before = look.()
     race = Harness.race(dir, folder <> "/inside/link")
 
@@ -101,19 +101,23 @@ defmodule LinxNative.Mount.RaceTest do
     end)
   end
 
-  test "bind/3, its target", %{folder: folder, dir: dir} = context do
-    call = fn -> Mount.bind(folder <> "/outside/file", dir <> "/file") end
+  test "bind/3 into a container, its target", %{folder: folder, dir: dir} = context do
+    # It has the folder from its start.
+    %{pid: pid} = Container.start([:mount])
+    there = [in: {:pid, pid}]
+    call = fn -> Mount.bind(folder <> "/outside/file", dir <> "/file", there) end
 
-    race(context, call, fn result ->
-      if result == :ok, do: until_ok(fn -> Mount.umount(dir <> "/file") end)
+    race(Map.put(context, :pid, pid), call, fn result ->
+      if result == :ok, do: until_ok(fn -> Mount.umount(dir <> "/file", there) end)
     end)
   end
 
-  test "bind/3, its source", %{folder: folder, dir: dir} = context do
+  test "bind/3 out of a container, its source", %{folder: folder, dir: dir} = context do
+    %{pid: pid} = Container.start([:mount])
     target = folder <> "/target"
     File.write!(target, "empty")
 
-    race(context, fn -> Mount.bind(dir <> "/file", target) end, fn result ->
+    race(context, fn -> Mount.bind(dir <> "/file", target, from: {:pid, pid}) end, fn result ->
       assert File.read!(target) == if(result == :ok, do: "inside", else: "empty")
       if result == :ok, do: :ok = Mount.umount(target)
     end)
