@@ -98,6 +98,43 @@ defmodule LinxNative.Mount.FaultsTest do
     end
   end
 
+  # From the system call on that tells that procfs has no option for a PID namespace, which is so before Linux 6.17.
+  @by_child [{:enter, :in}, :target] ++
+              @make ++ [:target, {:enter, :pid_namespace}, :fork, :superblock, nil]
+
+  @tag :machine_root
+  test "each system call of a procfs that a child mounts fails" do
+    hold = SyscallStepper.start()
+    container = Container.start([:mount, :pid])
+    folder = Folder.make!()
+    inside = {:pid, container.pid}
+    :ok = Mount.mount("tmpfs", folder, in: inside)
+    options = [in: inside, pid_namespace: inside, create: :directory, timeout: :infinity]
+    mfa = {Mount, :mount, ["proc", folder <> "/new", options]}
+    MountCalls.load!(hold.vm)
+    before = Vm.call(hold.vm, Machine, :snapshot, [])
+    state = fn -> {state(container), File.ls!("/proc/#{container.pid}/root#{folder}")} end
+    unchanged = state.()
+
+    for {stage, n} <- Enum.with_index(@by_child, 1), stage != nil, errno <- @errnos do
+      begun =
+        hold
+        |> SyscallStepper.begin(mfa)
+        |> SyscallStepper.continue_to("fsconfig")
+        |> SyscallStepper.fail("EINVAL")
+
+      held = Enum.reduce(2..n//1, begun, fn _, held -> SyscallStepper.continue(held) end)
+      assert is_map_key(held, :held), "there are fewer system calls than #{n}: #{inspect(held)}"
+      %{answer: answer} = held |> SyscallStepper.fail(errno) |> SyscallStepper.finish()
+      reason = errno |> String.downcase() |> String.to_existing_atom()
+      assert {^n, {:error, %Error{stage: found, reason: why}}} = {n, answer}
+      assert {n, held.held, errno, found, why} == {n, held.held, errno, stage, reason}
+      assert {n, errno, state.()} == {n, errno, unchanged}
+    end
+
+    assert Vm.call(hold.vm, Machine, :changes, [before]) == []
+  end
+
   defp errnos({:again, _stage}), do: @errnos -- ["EINTR"]
   # musl makes a pipe otherwise then.
   defp errnos({:pipe, _stage}), do: if(Machine.musl?(), do: @errnos -- ["ENOSYS"], else: @errnos)

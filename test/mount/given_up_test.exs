@@ -156,6 +156,42 @@ defmodule LinxNative.Mount.GivenUpTest do
       end
     end
 
+    test "a caller killed during a procfs mount by a child leaves nothing", context do
+      %{hold: hold, folder: folder} = context
+      container = Container.start([:mount, :pid])
+      inside = {:pid, container.pid}
+      :ok = Mount.mount("tmpfs", folder, in: inside)
+      target = folder <> "/new"
+      options = [in: inside, pid_namespace: inside, create: :directory, timeout: :infinity]
+      mfa = {Mount, :mount, ["proc", target, options]}
+      # The kernel answers so before Linux 6.17.
+      begin = fn ->
+        hold
+        |> SyscallStepper.begin(mfa)
+        |> SyscallStepper.continue_to("fsconfig")
+        |> SyscallStepper.fail("EINVAL")
+      end
+
+      context = %{context | container: container}
+      state = state(context)
+      {:ok, calls} = trace(begin.())
+      assert "clone" in calls and "mount" in calls
+      :ok = Mount.umount(target, in: inside)
+      File.rmdir!("/proc/#{container.pid}/root#{target}")
+      assert state(context) == state
+
+      for {name, n} <- Enum.with_index(calls, 1) do
+        held = Enum.reduce(2..n//1, begin.(), fn _, held -> SyscallStepper.continue(held) end)
+        assert {n, held.held} == {n, name}
+
+        assert %{answer: :killed} =
+                 held |> SyscallStepper.kill(gone: true) |> SyscallStepper.finish()
+
+        over!(context)
+        assert {n, name, state(context)} == {n, name, state}
+      end
+    end
+
     test "a mount that is attached when the timeout is over is detached again", context do
       %{hold: hold, container: container, folder: folder} = context
       state = state(context)

@@ -92,17 +92,18 @@ pub fn mount(
         };
         let root = route.enter_target(thread)?;
         let found = Found::find_or_create(thread, root, &target.at, target.create, Stage::Target)?;
-        let mount_there = || {
-            file_system::mount_in_child(thread, &file_system, by_child, set)?;
-            if let Err(gone) = thread.hand_over() {
-                unmount::detach_working_directory();
-                return Err(gone).at(Stage::Attach);
-            }
-            Ok(())
-        };
+        let directory = found.file.as_fd();
         thread
-            .in_directory(found.file.as_fd(), mount_there)
+            .in_directory(directory, || {
+                file_system::mount_in_child(thread, &file_system, by_child, set)
+            })
             .at_path(Stage::Target, &target.at.path)??;
+        if let Err(gone) = thread.hand_over() {
+            thread
+                .in_directory(directory, unmount::detach_working_directory)
+                .at(Stage::Umount)?;
+            return Err(gone).at(Stage::Attach);
+        }
         found.keep();
         Ok(())
     })
