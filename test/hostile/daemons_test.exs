@@ -1,7 +1,7 @@
 defmodule LinxNative.HostileDaemonsTest do
   @moduledoc """
-  FUSE and autofs as seen from a container's PID namespace, for which a process is made in it, on every kernel: what the
-  container reads of that, and what it can do to it. As SECURITY.md has it.
+  FUSE and autofs as seen from a container's PID namespace. On every kernel a child mounts them there. SECURITY.md says what
+  the container can read of that child, and do to it.
   """
 
   use LinxNative.Test.Case
@@ -42,7 +42,8 @@ defmodule LinxNative.HostileDaemonsTest do
     end)
   end
 
-  test "everybody there can read the command line and the network tables of the VM", context do
+  test "every process of the container can read the command line and the network tables of the VM",
+       context do
     %{container: container, vm: vm, calls: calls} = context
     cmdline = File.read!("/proc/#{vm.os_pid}/cmdline")
     seen? = &(&1.cmdlines > 0 and @link in &1.links)
@@ -57,7 +58,7 @@ defmodule LinxNative.HostileDaemonsTest do
     end
   end
 
-  test "who has all capabilities of the VM can open its memory", context do
+  test "a process with all capabilities of the VM can open its memory", context do
     %{container: container, vm: vm, calls: calls} = context
 
     for call <- calls do
@@ -67,7 +68,7 @@ defmodule LinxNative.HostileDaemonsTest do
     end
   end
 
-  test "nobody without a process of the VM sees anything: no PID namespace is given", context do
+  test "without a PID namespace the container sees nothing of the VM", context do
     %{container: container, vm: vm, calls: calls} = context
 
     for {module, function, arguments} <- calls do
@@ -80,7 +81,7 @@ defmodule LinxNative.HostileDaemonsTest do
     end
   end
 
-  test "who kills it makes the call fail, and the VM loses no descriptor", context do
+  test "a call whose child is killed fails, and the VM loses no descriptor", context do
     %{container: container, vm: vm, calls: calls} = context
     before = Vm.call(vm, Machine, :snapshot, [])
     killed = {{:error, {:mount, @eio}}, false}

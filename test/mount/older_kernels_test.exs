@@ -1,7 +1,7 @@
 defmodule LinxNative.Mount.OlderKernelsTest do
   @moduledoc """
-  `LinxNative.Mount` on kernels that lack a system call, which a filter makes of any kernel: the error says which Linux it
-  takes, and nothing is mounted or made.
+  `LinxNative.Mount` on older kernels. A filter makes any kernel answer like one that lacks a system call: the error names the
+  Linux version that is needed, and nothing is mounted or made.
   """
 
   use LinxNative.Test.Case
@@ -74,7 +74,7 @@ defmodule LinxNative.Mount.OlderKernelsTest do
     @version version
     @functions functions
 
-    test "without #{call} that works (#{answers}) the error names Linux #{version}", context do
+    test "an error names Linux #{version} if #{call} fails with #{answers}", context do
       vm = Vm.start(wrap: Harness.seccomp("#{@call}=#{@answers}"))
       state = state(context)
       before = Vm.call(vm, Machine, :snapshot, [])
@@ -92,7 +92,7 @@ defmodule LinxNative.Mount.OlderKernelsTest do
     end
   end
 
-  test "with system calls that the functions of before Linux 5.12 do not make, these work",
+  test "functions work without system calls that they do not need",
        context do
     vm = Vm.start(wrap: Harness.seccomp("mount_setattr=ENOSYS"))
 
@@ -104,7 +104,7 @@ defmodule LinxNative.Mount.OlderKernelsTest do
     end
   end
 
-  test "that does not enter what a pidfd is of, the error names Linux 5.8", context do
+  test "an error names Linux 5.8 if setns(2) refuses a pidfd", context do
     wrap = Harness.pidfd(context.container.pid, @pidfd) ++ Harness.seccomp("setns-mnt=EINVAL")
     vm = Vm.start(wrap: wrap)
     arguments = ["/proc", context.folder <> "/new", [in: {:fd, @pidfd}, create: :directory]]
@@ -113,7 +113,7 @@ defmodule LinxNative.Mount.OlderKernelsTest do
     assert Exception.message(error) =~ "Linux 5.8"
   end
 
-  test "that does not tell the namespaces of a pidfd, the error names Linux 6.11", context do
+  test "an error names Linux 6.11 if a pidfd does not give its namespaces", context do
     filter = Harness.seccomp("pidfd-pid-namespace=ENOTTY,pidfd-user-namespace=ENOTTY")
     vm = Vm.start(wrap: Harness.pidfd(context.container.pid, @pidfd) ++ filter)
 

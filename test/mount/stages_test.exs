@@ -143,7 +143,7 @@ defmodule LinxNative.Mount.StagesTest do
 
   defp with_namespace(arguments, _vm, _pid_namespace), do: arguments
 
-  test "as root" do
+  test "each stage fails as root" do
     pid_namespace = fn _vm -> Container.ns_path(Container.start([:pid]), :pid) end
     stages = all_fail(fn wrap -> Vm.start(wrap: wrap ++ @private) end, pid_namespace)
     vm = Vm.start(wrap: @private)
@@ -170,7 +170,7 @@ defmodule LinxNative.Mount.StagesTest do
     assert Enum.sort([:thread | stages]) == Enum.sort(MountCalls.documented_stages())
   end
 
-  test "as the root of a user namespace of an ordinary user" do
+  test "each stage fails as an ordinary user in a user namespace of its own" do
     start = fn wrap -> Vm.start(wrap: wrap, user: :nobody, as_user: @user) end
     stages = all_fail(start, &pid_namespace_of_user/1)
     assert Enum.sort([:thread | stages]) == Enum.sort(MountCalls.documented_stages())
