@@ -9,7 +9,7 @@ alias LinxNative.Test.{
   Vm
 }
 
-# For a hang. No machine is so slow that a test takes that long.
+# Ends a run that hangs. No machine is so slow that a test takes this long.
 ExUnit.configure(timeout: :timer.hours(3), assert_receive_timeout: Await.patience())
 
 Requirements.check!()
@@ -18,7 +18,7 @@ Vm.keep_preload()
 Harness.build!()
 Implementation.install!()
 
-# What the VM and the tools start or mount on first use, and then keep.
+# Things that the VM and the tools start or mount on first use and then keep.
 {:ok, socket} = :socket.open(:inet, :dgram)
 :ok = :socket.close(socket)
 {_, 0} = System.cmd("sh", ["-c", "ip netns add linx_warm_up && ip netns delete linx_warm_up"])

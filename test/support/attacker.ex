@@ -1,13 +1,13 @@
 defmodule LinxNative.Test.Attacker do
   @moduledoc """
-  Processes of a container that spy on others there, or send them signals, as fast as they can.
+  Processes of a container that spy on the other processes there, or send them signals, as fast as they can.
 
-  The container has `:mount` and `:pid`.
+  The container needs the namespaces `:mount` and `:pid`.
   """
 
   alias LinxNative.Test.{Container, Harness, Program}
 
-  # A `/proc` of its own, which shows the processes of the container, and of these an ordinary user.
+  # Mounts a `/proc` that shows the processes of the container.
   @own_proc ["unshare", "--mount", "sh", "-c", "mount -t proc proc /proc && exec \"$@\"", "sh"]
   @nobody ~w(setpriv --reuid=65534 --regid=65534 --clear-groups --)
 
@@ -39,14 +39,14 @@ defmodule LinxNative.Test.Attacker do
   end
 
   @doc """
-  Starts a process of root's that sends a signal to all others, `"KILL"` or `"STOP"`, over and over.
+  Starts a process of root that repeatedly sends a signal, `"KILL"` or `"STOP"`, to all others.
 
-  What the test itself runs in the container is hit, too.
+  It also hits processes that the test itself runs in the container.
   """
   def signal(container, name), do: start(container, [Harness.path(), "signal", name])
 
   @doc """
-  Ends that. Returns how often there was somebody to send it to.
+  Ends that process. Returns how often it found a process to send the signal to.
   """
   def hits(signal) do
     {["hits " <> count], 0} = Program.dismiss(signal)

@@ -1,27 +1,27 @@
 defmodule LinxNative.Test.Await do
   @moduledoc """
-  Waits for a condition, bounded.
+  Waits for a condition, with a timeout.
   """
 
   @pause 5
-  # An emulated machine is some twenty times slower than the one it runs on.
+  # An emulated machine is about twenty times slower than the machine that it runs on.
   @patience 300_000
 
   @doc """
-  Returns how long a test waits for what must happen, in ms: far longer than it takes on a slow machine.
+  Returns the timeout for conditions that must become true, in ms. It is far longer than a slow machine needs.
   """
   def patience, do: @patience
 
   @doc """
-  Returns the first true value of `condition`, or `nil` when there was none within `timeout` ms.
+  Returns the first true value of `condition`, or `nil` if there is none within `timeout` ms.
   """
   def until(timeout \\ @patience, condition) do
     poll(condition, now() + timeout)
   end
 
   @doc """
-  Waits until every NIF of this VM has returned that is running, also those whose callers were killed: of these the VM
-  tells nothing, but it cannot take their schedulers out of use before.
+  Waits until every running NIF of this VM has returned, also if its caller was killed. The VM does not report such NIFs, but it can
+  block their schedulers only after they have returned.
   """
   def nifs do
     :erlang.system_flag(:multi_scheduling, :block)

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Callers do
   @moduledoc """
-  Processes that make a call each, over and over, and check every answer. To be used in a peer.
+  Processes that each repeat one call and check every answer. To be used in another VM.
   """
 
   alias LinxNative.Test.Await
@@ -8,23 +8,22 @@ defmodule LinxNative.Test.Callers do
   @patience Await.patience()
 
   @doc """
-  Starts one for each `{module, function, arguments, expected}`.
+  Starts a process for each `{module, function, arguments, expected}`.
   """
   def start(calls), do: for(call <- calls, do: spawn(fn -> loop(call, 0, []) end))
 
   @doc """
-  How many calls each has made so far.
+  Returns how many calls each process has made so far.
   """
   def counts(callers), do: Enum.map(callers, &ask(&1, :count))
 
   @doc """
-  Ends them: the answers that were wrong, each once for a caller.
+  Ends the processes and returns the wrong answers, each once for a process.
   """
   def stop(callers), do: Enum.flat_map(callers, &ask(&1, :stop))
 
   @doc """
-  Loads `code` of a module so many times, each time as soon as no process runs the code before. Returns what the VM answered,
-  each answer once.
+  Loads `code` of a module `times` times, each time as soon as no process runs the previous code. Returns the different results.
   """
   def reload(module, code, times) do
     Enum.uniq(
@@ -36,7 +35,7 @@ defmodule LinxNative.Test.Callers do
     )
   end
 
-  # The call has to be a fully qualified one: it is for the VM to find the code that is current.
+  # The call has to be fully qualified, so that the VM uses the current code.
   defp loop({module, function, arguments, expected} = call, count, wrong) do
     receive do
       {:count, from, tag} ->
@@ -47,7 +46,7 @@ defmodule LinxNative.Test.Callers do
         send(from, {tag, wrong})
     after
       0 ->
-        # They are many: the others need not wait for the end of its time slice.
+        # There are many callers, which should not wait for the end of this one's time slice.
         :erlang.yield()
 
         wrong =

@@ -1,11 +1,11 @@
 defmodule LinxNative.Test.Case do
   @moduledoc """
-  A test that leaves the machine as it found it, or fails.
+  A test case that fails if a test does not leave the machine as it was before.
 
       use LinxNative.Test.Case
 
-  Such tests run one after the other. Two runs at a time on one machine take each other's mounts for their own, unless
-  each has a mount namespace: `unshare --mount mix test`.
+  These tests run one after the other. Two runs at the same time on one machine mistake each other's mounts for their own, unless each
+  has a mount namespace: `script/isolated mix test`.
   """
 
   use ExUnit.CaseTemplate
@@ -41,7 +41,7 @@ defmodule LinxNative.Test.Case do
     end
   end
 
-  # Callbacks run in reverse order: these, the first, after all clean-ups of the test.
+  # Callbacks run in reverse order, so this first one runs after all clean-ups of the test.
   setup do
     machine = Machine.snapshot()
     files = Surroundings.snapshot()

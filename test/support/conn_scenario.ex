@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.ConnScenario do
   @moduledoc """
-  All that a connection does in its life, and what tells a namespace. To be used in a peer.
+  A scenario with everything that a connection does, from start to end. To be used in another VM.
   """
 
   alias LinxNative.{Conn, Message}
@@ -21,7 +21,7 @@ defmodule LinxNative.Test.ConnScenario do
   end
 
   @doc """
-  Asks for the identity of a namespace.
+  Returns the identity of a namespace.
   """
   def identity(netns) do
     {:ok, _} = LinxNative.netns_id(netns)

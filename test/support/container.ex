@@ -13,9 +13,9 @@ defmodule LinxNative.Test.Container do
   @files %{net: "net", mount: "mnt", pid: "pid", user: "user"}
 
   @doc """
-  Starts one with the given namespaces of `:net`, `:mount`, `:pid`, `:user`.
+  Starts a container with some of the namespaces `:net`, `:mount`, `:pid`, `:user`.
 
-  Its mounts, if they are its own, are all private. With `:user`, its root is the user of the VM.
+  With `:mount`, all its mounts are private. With `:user`, its root is the user of the VM.
   """
   def start(namespaces) do
     program = Program.start!(Harness.path(), ["container" | Enum.map(namespaces, &"--#{&1}")])
@@ -24,7 +24,7 @@ defmodule LinxNative.Test.Container do
   end
 
   @doc """
-  Ends it and awaits that.
+  Ends a container, and waits until it has ended.
   """
   def stop(%__MODULE__{program: program}) do
     Program.dismiss(program)
@@ -32,24 +32,24 @@ defmodule LinxNative.Test.Container do
   end
 
   @doc """
-  The file of one of its namespaces: `:net`, `:mnt` (or `:mount`), `:pid`, `:user`, ...
+  Returns the file of one of its namespaces: `:net`, `:mnt` (or `:mount`), `:pid`, `:user`, ...
   """
   def ns_path(%__MODULE__{pid: pid}, namespace) do
     "/proc/#{pid}/ns/#{Map.get(@files, namespace, namespace)}"
   end
 
   @doc """
-  The words to put before a command that is to run inside.
+  Returns the words to put before a command, so that it runs in the container.
   """
   def nsenter(%__MODULE__{pid: pid, namespaces: namespaces}) do
-    # Credentials stay as they are: they already are those of its root, and a user namespace made
-    # without privileges forbids to set groups.
+    # The credentials do not change, because they are already those of its root. A user namespace that
+    # was made without privileges forbids setting groups.
     ["nsenter", "--target", "#{pid}", "--preserve-credentials"] ++
       Enum.map(namespaces, &"--#{&1}") ++ ["--"]
   end
 
   @doc """
-  Runs a shell command inside and returns what it prints.
+  Runs a shell command in the container and returns its output.
   """
   def sh!(%__MODULE__{} = container, command) do
     [program | args] = nsenter(container) ++ ["sh", "-c", command]
@@ -61,12 +61,12 @@ defmodule LinxNative.Test.Container do
   end
 
   @doc """
-  Its mounts, as `LinxNative.Test.MountInfo.list/1` has them.
+  Returns its mounts, as `LinxNative.Test.MountInfo.list/1` does.
   """
   def mountinfo(%__MODULE__{pid: pid}), do: MountInfo.list(pid)
 
   @doc """
-  The topmost mount at `path`, or `nil`.
+  Returns the topmost mount at `path`, or `nil`.
   """
   def mount_at(%__MODULE__{pid: pid}, path), do: MountInfo.at(pid, path)
 end

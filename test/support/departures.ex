@@ -1,10 +1,11 @@
 defmodule LinxNative.Test.Departures do
   @moduledoc """
-  What a caller can tell between the two implementations, all of it, and why.
+  The list of all differences that a caller can tell between the two implementations, with their
+  reasons.
 
-  A test about a departure takes what it expects from `expect/2`. The run fails when that is the
-  same for both implementations, and, if it was a run of everything, when no test looked at a
-  departure that is listed here.
+  A test about a departure gets its expected value from `expect/2`. The run fails if that value is the
+  same for both implementations. A run of all tests also fails if no test looked at a listed
+  departure.
   """
 
   alias LinxNative.Test.Implementation
@@ -26,19 +27,19 @@ defmodule LinxNative.Test.Departures do
       id: :D3,
       what:
         "Options of a page or more are E2BIG; the C code leaves it to the kernel to cut them.",
-      reason: "The last options are lost without a word, a read-only or a quota among them."
+      reason: "The last options are lost without an error, for example a read-only or a quota."
     },
     %{
       id: :D4,
       what:
-        "Both namespace files are opened in the VM's mount namespace, which takes three descriptors " <>
+        "Both namespace files are opened in the VM's mount namespace, which needs three descriptors " <>
           "at a time; the C code looks the second one up in the container.",
-      reason: "The container decides what it finds there, or has no /proc at all."
+      reason: "The container decides what is found there, or has no /proc at all."
     },
     %{
       id: :D5,
       what: "A FIFO in the place of a namespace file is EINVAL; the C code waits for a writer.",
-      reason: "It blocks a dirty scheduler for good."
+      reason: "It blocks a dirty scheduler forever."
     },
     %{
       id: :D6,
@@ -47,7 +48,7 @@ defmodule LinxNative.Test.Departures do
     },
     %{
       id: :D7,
-      what: "There is no pipe; that of the C code is without close-on-exec.",
+      what: "There is no pipe; the pipe of the C code is not close-on-exec.",
       reason: "A program that the VM starts meanwhile inherits its ends."
     },
     %{
@@ -59,26 +60,26 @@ defmodule LinxNative.Test.Departures do
       id: :D9,
       what:
         "A call that hangs in a container's file system takes turns with the VM's other file I/O, its caller can be killed, " <>
-          "and then it begins no mount any more; the C code holds a dirty I/O scheduler, and mounts.",
-      reason: "Ten such calls, and the VM reads no file for as long as the container likes."
+          "and then it begins no mount; the C code holds a dirty I/O scheduler, and mounts.",
+      reason: "Ten such calls stop all file I/O of the VM until the container ends them."
     },
     %{
       id: :D10,
       what:
-        "A mount as seen from a PID namespace makes a process there only where the file system takes that of its caller " <>
+        "A mount as seen from a PID namespace makes a process there only if the file system takes the PID namespace of its caller " <>
           "(procfs before Linux 6.17, FUSE, autofs), and it dies with the VM; the C code makes one for every mount.",
       reason:
-        "It shows the VM's command line and network tables, and can be killed and stopped by the container."
+        "It shows the VM's command line and network tables, and the container can kill and stop it."
     }
   ]
 
   @doc """
-  The list.
+  Returns the list.
   """
   def listed, do: @listed
 
   @doc """
-  What the implementation at hand does: `expect(:D1, rust: {:error, {:open, 22}}, c: {:ok, 7})`.
+  Returns the value for the tested implementation: `expect(:D1, rust: {:error, {:open, 22}}, c: {:ok, 7})`.
   """
   def expect(id, rust: rust, c: c) do
     unless Enum.any?(@listed, &(&1.id == id)), do: raise("#{id} is not a listed departure")
@@ -88,20 +89,19 @@ defmodule LinxNative.Test.Departures do
   end
 
   @doc """
-  The departures that no test has looked at.
+  Returns the departures that no test has looked at.
   """
   def unseen do
     for %{id: id} <- @listed, :persistent_term.get({__MODULE__, id}, nil) != :seen, do: id
   end
 
   @doc """
-  Makes the run fail if it was one of everything and some departure was not looked at. For
-  `ExUnit.after_suite/1`.
+  Makes a run of all tests fail if no test looked at some departure. For `ExUnit.after_suite/1`.
   """
   def assert_all_seen!(result) do
     if unseen() != [] and complete?(result) do
       IO.puts(:stderr, "No test looked at these departures: #{inspect(unseen())}")
-      # As `mix test` does: what happens after the suite cannot change its result otherwise.
+      # As `mix test` does, because nothing else can change the result after the suite.
       System.at_exit(fn _ -> exit({:shutdown, 3}) end)
     end
 

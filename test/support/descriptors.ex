@@ -1,13 +1,13 @@
 defmodule LinxNative.Test.Descriptors do
   @moduledoc """
-  Calls while the VM has only so many descriptors left. To be used in a peer.
+  Makes calls while the VM has only a given number of descriptors left. To be used in another VM.
   """
 
   @doc """
-  Calls a function when just `count` descriptors can still be opened. A descriptor that it opens is closed.
+  Calls a function while only `count` descriptors can be opened. Closes a descriptor that the function returns.
   """
   def with_only(count, module, function, args) do
-    # The VM loads code on demand, which takes descriptors too.
+    # The VM loads code on demand, which needs descriptors too.
     {:module, _} = Code.ensure_loaded(module)
     {freed, taken} = Enum.split(take([]), count)
     Enum.each(freed, &:socket.close/1)

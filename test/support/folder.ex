@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Folder do
   @moduledoc """
-  An empty folder that goes when the test does.
+  An empty folder that is removed when the test ends.
   """
 
   alias Linx.Mount.Native, as: Mount
@@ -9,19 +9,19 @@ defmodule LinxNative.Test.Folder do
   @detach 2
 
   @doc """
-  Makes one and returns its path.
+  Makes a folder and returns its path.
   """
   def make! do
     path = Path.join(System.tmp_dir!(), "#{System.unique_integer([:positive])}")
     File.mkdir!(path)
-    # Whatever the umask is: tests look into it as other users.
+    # Independent of the umask, because tests read it as other users.
     File.chmod!(path, 0o755)
     ExUnit.Callbacks.on_exit(fn -> remove!(path) end)
     path
   end
 
   @doc """
-  Removes one: never through a mount, as what is bound there is not ours. Raises if something was left mounted in it.
+  Removes a folder, but never through a mount, because mounted files are not the test's. Raises if a mount was left in it.
   """
   def remove!(path) do
     left = for %{mount_point: point} <- MountInfo.list(), below?(point, path), do: point
@@ -32,7 +32,7 @@ defmodule LinxNative.Test.Folder do
   end
 
   @doc """
-  Mounts a small tmpfs at a path, in a container or else here, where it goes when the test does.
+  Mounts a small tmpfs at a path, in a container, or in the VM's namespace until the test ends.
   """
   def tmpfs!(path, container \\ nil)
 

@@ -13,11 +13,11 @@ defmodule LinxNative.Test.Fuse do
   @connections "/sys/fs/fuse/connections"
 
   @doc """
-  Mounts it at `folder` of the container, which has to be there.
+  Mounts the file system at an existing `folder` of the container.
 
-  `start` is what its daemon answers to the kernel's first request: `:parallel`, that the kernel may ask for several names
-  of a folder at a time; `:serial`, that it may not; or `:never`. With the last two, all look-ups but the first wait where
-  no signal reaches them.
+  `start` is the answer of the daemon to the kernel's first request: with `:parallel` the kernel may look up several names of a folder
+  at a time, with `:serial` only one, and with `:never` there is no answer. With the last two, all look-ups but the first wait
+  uninterruptibly.
   """
   def mount!(%Container{} = container, folder, start \\ :parallel) do
     [command | args] =
@@ -30,14 +30,14 @@ defmodule LinxNative.Test.Fuse do
   end
 
   @doc """
-  Returns how many requests wait there.
+  Returns how many requests wait.
   """
   def waiting(%__MODULE__{waiting: waiting}) do
     waiting |> File.read!() |> String.trim() |> String.to_integer()
   end
 
   @doc """
-  Awaits that at least so many requests wait there.
+  Waits until at least `count` requests wait.
   """
   def await_waiting!(fuse, count) do
     Await.until(fn -> waiting(fuse) >= count end) ||
@@ -47,7 +47,7 @@ defmodule LinxNative.Test.Fuse do
   end
 
   @doc """
-  Has the daemon take the requests and leave them without an answer. What waits for one of these cannot be killed.
+  Makes the daemon take the requests without answering them. A process that waits for one of these cannot be killed.
   """
   def read(%__MODULE__{program: program}), do: "ok" = Program.tell!(program, "read")
 
@@ -59,7 +59,7 @@ defmodule LinxNative.Test.Fuse do
   end
 
   @doc """
-  Has the daemon answer from now on. A name that starts with `file` is a regular file, any other one a directory.
+  Makes the daemon answer from now on. A name that starts with `file` is a regular file, any other name a directory.
   """
   def answer(%__MODULE__{program: program}), do: "ok" = Program.tell!(program, "answer")
 

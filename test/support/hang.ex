@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Hang do
   @moduledoc """
-  A folder in which every look-up waits until the test lets go: FUSE without anybody who answers.
+  A folder in which every look-up waits until the test releases it: FUSE without a daemon that answers.
   """
 
   alias LinxNative.Test.{Await, MountInfo, Program, Vm}
@@ -10,8 +10,8 @@ defmodule LinxNative.Test.Hang do
 
   @connections "/sys/fs/fuse/connections"
 
-  # What is mounted second counts the requests that wait. The program ends when it is let go, which closes the
-  # descriptor, and that ends the waiting.
+  # The second mount counts the requests that wait. When the program is released it ends, which closes the descriptor and so ends the
+  # look-ups.
   @script """
   [ -c /dev/fuse ] && exec 3<>/dev/fuse &&
     mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 hang "$0" &&
@@ -20,7 +20,7 @@ defmodule LinxNative.Test.Hang do
   """
 
   @doc """
-  Mounts it at `folder` in the mount namespace of `vm`, which has to be its own.
+  Mounts it at `folder` in the mount namespace of `vm`, which must have one of its own.
   """
   def mount!(%Vm{os_pid: os_pid} = vm, folder) do
     args = ["--target", os_pid, "--mount", "--", "sh", "-c", @script, folder, @connections]
@@ -32,17 +32,17 @@ defmodule LinxNative.Test.Hang do
   end
 
   @doc """
-  Awaits that `count` calls wait there.
+  Waits until `count` calls wait there.
   """
   def await_calls!(%__MODULE__{waiting: waiting}, count) do
-    # The kernel's own first request waits as well.
+    # The kernel's own first request waits too.
     wait? = fn -> String.trim(File.read!(waiting)) == "#{count + 1}" end
     Await.until(wait?) || raise "no #{count} calls wait, but #{File.read!(waiting)}"
     :ok
   end
 
   @doc """
-  Lets all calls go on. The system call they wait in fails: ENOTCONN.
+  Releases all calls. The system calls that wait fail with ENOTCONN.
   """
   def release(%__MODULE__{program: program}), do: Program.dismiss(program)
 end

@@ -2,7 +2,7 @@ defmodule LinxNative.Test.Harness do
   @moduledoc """
   The program of `test/native/harness`.
 
-  `LINX_TEST_HARNESS` names a ready-made one, for machines without a Rust compiler.
+  `LINX_TEST_HARNESS` names a prebuilt one, for machines without a Rust compiler.
   """
 
   alias LinxNative.Test.Program
@@ -10,7 +10,7 @@ defmodule LinxNative.Test.Harness do
   @root Path.expand("../..", __DIR__)
 
   @doc """
-  Where the program is.
+  Returns the path of the program.
   """
   def path do
     System.get_env("LINX_TEST_HARNESS") ||
@@ -18,7 +18,7 @@ defmodule LinxNative.Test.Harness do
   end
 
   @doc """
-  Builds the program, unless there is a ready-made one.
+  Builds the program, unless a prebuilt one is given.
   """
   def build! do
     unless System.get_env("LINX_TEST_HARNESS") do
@@ -44,19 +44,18 @@ defmodule LinxNative.Test.Harness do
   @doc """
   Returns the target directory of cargo.
   """
-  # Cargo would resolve a relative one from the folder of the workspace.
+  # Cargo would resolve a relative path from the folder of the workspace.
   def target_dir, do: "CARGO_TARGET_DIR" |> System.get_env("target") |> Path.expand(@root)
 
   @doc """
-  Runs a subcommand to its end: `{output, exit_status}`.
+  Runs a subcommand and returns `{output, exit_status}`.
   """
   def run(subcommand, args) do
     System.cmd(path(), [subcommand | args], stderr_to_stdout: true)
   end
 
   @doc """
-  Reports whether the kernel can do something here, which it is asked by doing it. It is what a test that depends on that
-  goes by, not a version.
+  Reports whether the kernel supports something, by trying it. Tests use this instead of the version of the kernel.
 
     * `"procfs-of-a-pid-namespace"`: a procfs is configured with the option `pidns`;
     * `"buffers-beyond-the-limit"`: a socket may have larger buffers than `net.core.rmem_max`;
@@ -72,20 +71,19 @@ defmodule LinxNative.Test.Harness do
   end
 
   @doc """
-  The words to put before a command whose system calls are to fail, for `Vm.start(wrap: ...)`.
+  Returns the words to put before a command to make system calls of it fail, for `Vm.start(wrap: ...)`.
 
       seccomp("fsopen=ENOSYS,setns-pid=EPERM")
   """
   def seccomp(rules), do: [path(), "seccomp", rules, "--"]
 
   @doc """
-  The words to put before a command that is to have a pidfd of the process `pid`, as descriptor `fd`, for
-  `Vm.start(wrap: ...)`.
+  Returns the words to put before a command to give it a pidfd of the process `pid` as descriptor `fd`, for `Vm.start(wrap: ...)`.
   """
   def pidfd(pid, fd), do: [path(), "pidfd", "#{pid}", "#{fd}", "--"]
 
   @doc """
-  Swaps two names until `swaps/1`, which every test that starts a race may leave to its end.
+  Swaps two names until `swaps/1` is called or the test ends.
 
   `wrap` is a command to run it under, for example the words of `Container.nsenter/1`.
   """
@@ -97,7 +95,7 @@ defmodule LinxNative.Test.Harness do
   end
 
   @doc """
-  Ends a race: how many swaps there were. The names are as they were before.
+  Ends a race and returns the number of swaps. The names are as they were before.
   """
   def swaps(race) do
     {["swaps " <> count], 0} = Program.dismiss(race)
@@ -105,7 +103,7 @@ defmodule LinxNative.Test.Harness do
   end
 
   @doc """
-  What the kernel knows about a socket, by default one of this VM: a map with `netns_dev`,
+  Returns what the kernel knows about a socket, by default of this VM: a map with `netns_dev`,
   `netns_ino`, `cookie` (since Linux 5.14), `domain`, `type`, `protocol` and, for netlink, `nl_pid`, `nl_groups`.
   """
   def socket(fd, os_pid \\ System.pid()) do

@@ -1,7 +1,7 @@
 defmodule LinxNative.Test.HungCalls do
   @moduledoc """
-  Calls of `Linx.Mount.Native` that look a name up in a file system of a container, each a name of its own. Those that take
-  no list of calls are to be used in a peer.
+  Calls of `Linx.Mount.Native` that look up a name, each its own, in a file system of a container. `start/1` and the following functions
+  are to be used in another VM.
   """
 
   alias LinxNative.Test.Container
@@ -10,10 +10,10 @@ defmodule LinxNative.Test.HungCalls do
   @bind 4096
 
   @doc """
-  Returns `count` calls, in turn of each kind: the look-up is that of a mount's target, of its target to be created, of its
-  source, of what is unmounted, and of a new root.
+  Returns `count` calls of alternating kinds. They look up the target of a mount, a target to be created, the source of a mount, a
+  target to unmount, and a new root.
 
-  `fuse` is the folder of the file system, `folder` any other one.
+  `fuse` is the folder of the file system, `folder` any other folder.
   """
   def mixed(count, container, fuse, folder) do
     [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
@@ -33,7 +33,7 @@ defmodule LinxNative.Test.HungCalls do
   end
 
   @doc """
-  Returns `count` calls whose target is looked up before anything is mounted: it is to be created.
+  Returns `count` calls with `create_target`, which look up the target before they mount anything.
   """
   def with_target(count, container, fuse) do
     [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
@@ -55,12 +55,12 @@ defmodule LinxNative.Test.HungCalls do
   def start(calls), do: for({m, f, args} <- calls, do: spawn(fn -> apply(m, f, args) end))
 
   @doc """
-  Returns how many of the processes are still there.
+  Returns how many of the processes are alive.
   """
   def count(callers), do: Enum.count(callers, &Process.alive?/1)
 
   @doc """
-  KilledCallers the processes and awaits the end of each. Returns the reasons they ended for.
+  Kills the processes and waits until each has ended. Returns their exit reasons.
   """
   def kill(callers) do
     monitors = for caller <- callers, do: Process.monitor(caller)
@@ -72,7 +72,7 @@ defmodule LinxNative.Test.HungCalls do
   end
 
   @doc """
-  Reads each of the files. Returns how long each took, in ms.
+  Reads each of the files. Returns the time of each in ms.
   """
   def read(files) do
     for file <- files do

@@ -1,9 +1,9 @@
 defmodule LinxNative.Test.Implementation do
   @moduledoc """
-  Which libraries the suite tests: `LINX_NATIVE_IMPL` is `rust` (the default) or `c`.
+  The implementation that the suite tests: `LINX_NATIVE_IMPL` is `rust` (the default) or `c`.
 
-  The C files are bound to the same modules, but bare ones: with the functions of the contract and
-  nothing else, as an existing caller has them.
+  The C files are loaded in stub modules of the same names, which have exactly the functions of the
+  contract, as existing callers use them.
   """
 
   @root Path.expand("../..", __DIR__)
@@ -15,7 +15,7 @@ defmodule LinxNative.Test.Implementation do
   }
 
   @doc """
-  `:rust` or `:c`.
+  Returns `:rust` or `:c`.
   """
   def current do
     case System.get_env("LINX_NATIVE_IMPL", "rust") do
@@ -26,22 +26,22 @@ defmodule LinxNative.Test.Implementation do
   end
 
   @doc """
-  The tags of tests that are about no code of the chosen one.
+  Returns the tags of tests for code that the chosen implementation does not have.
   """
   def left_out, do: if(current() == :c, do: [:conn, :mount, :rust], else: [])
 
   @doc """
-  The modules that have a library.
+  Returns the modules that have a library.
   """
   def modules, do: Map.keys(@libraries)
 
   @doc """
-  The functions of a module, by the contract.
+  Returns the functions of a module in the contract.
   """
   def functions(module), do: @libraries |> Map.fetch!(module) |> elem(1)
 
   @doc """
-  The library of a module that is in use.
+  Returns the path of a module's library.
   """
   def library_path(module, implementation \\ current()) do
     {name, _} = Map.fetch!(@libraries, module)
@@ -49,13 +49,13 @@ defmodule LinxNative.Test.Implementation do
   end
 
   @doc """
-  Returns where the libraries of an implementation are.
+  Returns the folder with the libraries of an implementation.
   """
   def folder(:rust), do: to_string(:code.priv_dir(:linx_native))
   def folder(:c), do: Path.join(@root, "c_src_legacy")
 
   @doc """
-  Builds what is not built yet and loads the modules of the chosen implementation.
+  Builds the missing libraries and loads the modules of the chosen implementation.
   """
   def install! do
     if current() == :c, do: build_reference!()
@@ -63,7 +63,7 @@ defmodule LinxNative.Test.Implementation do
   end
 
   @doc """
-  Builds the C reference, for what compares with it.
+  Builds the C reference, for tests that compare with it.
   """
   def build_reference! do
     case System.cmd("make", ["-s", "-C", folder(:c)], stderr_to_stdout: true) do
@@ -73,15 +73,15 @@ defmodule LinxNative.Test.Implementation do
   end
 
   @doc """
-  Loads the modules of the chosen implementation; all is built already, the reference in that folder.
+  Loads the modules of the chosen implementation. The libraries have to be built, the reference in the given folder.
   """
   def load!(reference \\ folder(:c)) do
     Enum.each(modules(), &load(&1, current(), reference))
   end
 
   @doc """
-  The binary of a module that has the functions of the contract and loads the library at `path`,
-  without `.so`.
+  Returns the binary of a module that has the functions of the contract and loads the library at `path`,
+  which is given without `.so`.
   """
   def bare_module(module, path) do
     stubs = functions(module)

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.KilledCallers do
   @moduledoc """
-  Processes that make one call after the other, and are killed at random moments. To be used in a peer.
+  Processes that make one call after the other, and are killed at random moments. To be used in another VM.
   """
 
   alias LinxNative.Test.Await
@@ -9,7 +9,7 @@ defmodule LinxNative.Test.KilledCallers do
   @most_calls 5
 
   @doc """
-  KilledCallers `count` of them, each when it has begun some calls, and awaits the end of the NIFs they are in.
+  Kills `count` of them, each when it has begun some calls, and awaits the end of the NIFs they are in.
 
   Returns how many calls were begun.
 
@@ -48,7 +48,7 @@ defmodule LinxNative.Test.KilledCallers do
     end
   end
 
-  # How many calls were begun.
+  # Returns how many calls were begun.
   defp flush(count) do
     receive do
       message when message == :begun or elem(message, 0) == :begins -> flush(count + 1)

@@ -1,12 +1,12 @@
 defmodule LinxNative.Test.Library do
   @moduledoc """
-  What a library's file says of itself.
+  Reads properties of a library's file.
   """
 
   alias LinxNative.Test.Harness
 
   @doc """
-  What it offers the VM: its module, the minor number of its NIF version, and its functions with their scheduling, a line
+  Returns the entry of a library: its module, the minor number of its NIF version, and its functions with their scheduling, one line
   each.
   """
   def offer(path) do
@@ -16,7 +16,7 @@ defmodule LinxNative.Test.Library do
   end
 
   @doc """
-  The names of what others can call in it.
+  Returns the names of its exported symbols.
   """
   def exported(path) do
     {output, 0} = System.cmd("nm", ["-D", "--defined-only", path])
@@ -27,7 +27,7 @@ defmodule LinxNative.Test.Library do
   end
 
   @doc """
-  What the dynamic linker is told: the program headers and the dynamic section, as readelf(1) writes them.
+  Returns the program headers and the dynamic section, as readelf(1) prints them.
   """
   def headers(path) do
     {output, 0} = System.cmd("readelf", ["--wide", "--program-headers", "--dynamic", path])

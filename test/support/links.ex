@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Links do
   @moduledoc """
-  The network interfaces of a namespace, through a `LinxNative.Conn`: as much of rtnetlink as its tests need.
+  Requests and messages about network interfaces: the part of rtnetlink that the tests of `LinxNative.Conn` need.
   """
 
   alias LinxNative.{Attributes, Conn, Message}
@@ -27,23 +27,23 @@ defmodule LinxNative.Test.Links do
   @up 1
 
   @doc """
-  A request for one, by its index or its name.
+  Returns a request for a link, by its index or its name.
   """
   def get(index) when is_integer(index), do: %Message{type: @getlink, body: link(index)}
   def get(name), do: %Message{type: @getlink, body: link(0) <> name(name)}
 
   @doc """
-  A request for all.
+  Returns a request for all links.
   """
   def dump, do: %Message{type: @getlink, flags: Message.flags([:dump]), body: link(0)}
 
   @doc """
-  A request to make one of a kind that needs nothing else to exist; `attributes` come after its name and kind.
+  Returns a request to make a link of a kind that needs no other link. `attributes` come after its name and kind.
   """
   def create(name, kind \\ "bridge", attributes \\ []), do: create(name, kind, [], attributes)
 
   @doc """
-  A request to make a pair, the second in the namespace of a process.
+  Returns a request to make a veth pair, with the peer in the namespace of a process.
   """
   def create_pair(name, peer, pid) do
     peer = link(0) <> name(peer) <> Attributes.encode([{@net_ns_pid, {:u32, pid}}])
@@ -51,33 +51,33 @@ defmodule LinxNative.Test.Links do
   end
 
   @doc """
-  Requests to change one, by its index.
+  Returns a request to change a link, by its index.
   """
   def rename(index, name), do: %Message{type: @newlink, body: link(index) <> name(name)}
   def up(index), do: %Message{type: @newlink, body: link(index, @up)}
   def down(index), do: %Message{type: @newlink, body: link(index, 0)}
 
   @doc """
-  A request to end one, by its index or its name.
+  Returns a request to delete a link, by its index or its name.
   """
   def delete(index) when is_integer(index), do: %Message{type: @dellink, body: link(index)}
   def delete(name), do: %Message{type: @dellink, body: link(0) <> name(name)}
 
   @doc """
-  Requests to add and take an IPv4 address.
+  Returns a request to add or delete an IPv4 address.
   """
   def add_address(index, address), do: %{address(index, address) | type: @newaddr, flags: 0x600}
   def delete_address(index, address), do: %{address(index, address) | type: @deladdr}
 
   @doc """
-  A request for all addresses.
+  Returns a request for all addresses.
   """
   def dump_addresses do
     %Message{type: @getaddr, flags: Message.flags([:dump]), body: <<0::64>>}
   end
 
   @doc """
-  A request to give the namespace of a process an id in that of the connection.
+  Returns a request to give the namespace of a process an id in the connection's namespace.
   """
   def number_namespace(pid, nsid) do
     attributes = Attributes.encode([{@nsid, {:s32, nsid}}, {@nsid_pid, {:u32, pid}}])
@@ -85,7 +85,7 @@ defmodule LinxNative.Test.Links do
   end
 
   @doc """
-  The index of the one with that name.
+  Returns the index of the link with that name.
   """
   def index!(conn, name) do
     {:ok, [link]} = Conn.request(conn, get(name))
@@ -93,7 +93,7 @@ defmodule LinxNative.Test.Links do
   end
 
   @doc """
-  What a message says of a link: whether it is `:new` or `:deleted`, index, name, and whether it is up.
+  Decodes a message about a link: whether it is `:new` or `:deleted`, its index and name, and whether it is up.
   """
   def read(%Message{type: type, body: body}) when type in [@newlink, @dellink] do
     <<_::32, index::native-32, flags::native-32, _::32, attributes::binary>> = body
@@ -108,7 +108,7 @@ defmodule LinxNative.Test.Links do
   end
 
   @doc """
-  What a message says of an address: whether it is `:new` or `:deleted`, the index of its link, and the address.
+  Decodes a message about an address: whether it is `:new` or `:deleted`, the index of its link, and the address.
   """
   def read_address(%Message{type: type, body: body}) when type in [@newaddr, @deladdr] do
     <<_::32, index::native-32, attributes::binary>> = body

@@ -1,7 +1,6 @@
 defmodule LinxNative.Test.LinxFolder do
   @moduledoc """
-  The build folder of a Linx: its two modules, which load their libraries from its `priv`, and whatever libraries a test
-  puts there.
+  The build folder of a Linx: its two modules, which load their libraries from its `priv`, and the libraries that a test puts there.
   """
 
   @functions %{
@@ -11,9 +10,9 @@ defmodule LinxNative.Test.LinxFolder do
   }
 
   @doc """
-  Makes one in an empty folder and returns its `priv`.
+  Makes it in an empty folder and returns its `priv`.
 
-  A module exports the functions of its library, or those of `functions` by its name.
+  A module exports the functions of its library, or those that `functions` has for its name.
   """
   def make!(folder, functions \\ %{}) do
     app = Path.join(folder, "linx")

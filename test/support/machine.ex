@@ -1,20 +1,19 @@
 defmodule LinxNative.Test.Machine do
   @moduledoc """
-  What a test must leave as it found it.
+  The state of the machine that a test must not change:
 
-    * `descriptors`: those of the VM, and whether a program that the VM starts would inherit them;
-    * `threads`: those of the VM, and of each its namespaces, root and working directory, and the
-      signals it blocks;
-    * `mounts`: those in the VM's mount namespace;
+    * `descriptors`: the VM's descriptors, and whether a program that the VM starts would inherit them;
+    * `threads`: the VM's threads, each with its namespaces, root, working directory and blocked signals;
+    * `mounts`: the mounts in the VM's mount namespace;
     * `netns`: the names of `ip netns` that tests make;
-    * `processes`: the VM's children, and theirs; also those that nobody has waited for.
+    * `processes`: the VM's children and their children, zombies included.
 
-  It asks `/proc` only, so it works in a peer under odd circumstances as well.
+  It reads only `/proc`, so it also works in another VM with few resources or rights.
   """
 
   alias LinxNative.Test.{Await, Surroundings}
 
-  # What goes by itself has gone by then; what stays is to be told before one loses patience.
+  # Long enough for things that end by themselves, and short enough to report the others soon.
   @timeout div(Await.patience(), 5)
   @netns "/run/netns"
   @namespaces ~w(cgroup ipc mnt net pid pid_for_children user uts)
@@ -26,21 +25,20 @@ defmodule LinxNative.Test.Machine do
   def musl?, do: to_string(:erlang.system_info(:system_architecture)) =~ "musl"
 
   @doc """
-  The present state, once it holds still.
+  Returns the current state, as soon as it is stable.
   """
   def snapshot, do: steady(read(), 100)
 
-  # Twice the same: nothing that comes and goes, like the descriptor of a file being read.
+  # Stable means twice the same, without short-lived things like the descriptor of a file being read.
   defp steady(last, tries) do
     now = read()
     if now == last or tries == 0, do: now, else: steady(now, tries - 1)
   end
 
   @doc """
-  What differs from `before`, a line each; `[]` if nothing does.
+  Returns the differences from `before`, one line each; `[]` if there are none.
 
-  Waits up to `timeout` ms for it to become the same again: threads and programs take their time
-  to go.
+  Waits up to `timeout` ms until there are none, because threads and programs need time to end.
   """
   def changes(before, timeout \\ @timeout) do
     if Await.until(timeout, fn -> read() == before end), do: [], else: compare(before, read())
@@ -52,7 +50,7 @@ defmodule LinxNative.Test.Machine do
   def assert_unchanged!(before, timeout \\ @timeout), do: refute_any!(changes(before, timeout))
 
   @doc """
-  Fails the test if there are any of such lines.
+  Fails the test if there are any lines.
   """
   def refute_any!([]), do: :ok
 
@@ -61,10 +59,10 @@ defmodule LinxNative.Test.Machine do
   end
 
   @doc """
-  The VM's descriptors: number to `{target, :close_on_exec | :inherited}`.
+  Returns the VM's descriptors: a map from their number to `{target, :close_on_exec | :inherited}`.
   """
   def descriptors do
-    # The listing itself needs a descriptor; it is gone by the time we ask what it was.
+    # The listing itself needs a descriptor, which is closed before its target is read.
     for name <- list("/proc/self/fd"),
         {:ok, target} <- [File.read_link("/proc/self/fd/#{name}")],
         {:ok, info} <- [File.read("/proc/self/fdinfo/#{name}")],
@@ -73,7 +71,7 @@ defmodule LinxNative.Test.Machine do
   end
 
   @doc """
-  The VM's threads: number to a map of what a system call on that thread could have moved.
+  Returns the VM's threads: a map from their id to the namespaces, folders and signals that a system call could have changed.
   """
   def threads do
     for name <- list("/proc/self/task"),
@@ -84,7 +82,7 @@ defmodule LinxNative.Test.Machine do
   end
 
   @doc """
-  The VM's children, and theirs: number to name, with ` (zombie)` for one that is over.
+  Returns the VM's children and their children: a map from their pid to their name, with ` (zombie)` for a process that has ended.
   """
   def processes do
     everyone =
@@ -131,7 +129,7 @@ defmodule LinxNative.Test.Machine do
         do: {String.to_integer(id), rest}
   end
 
-  # Another program may make such names at any time, a mount each.
+  # Another program may make names of namespaces at any time, with a mount for each.
   defp others_netns?(mount) do
     case String.split(mount, " ") do
       [_parent, _device, _root, @netns <> "/" <> name | _] -> not own_netns?(name)

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.MappedContainer do
   @moduledoc """
-  A process in a user and a mount namespace of its own, whose ids from 0 on are those from 100000 on outside.
+  A process in a user and a mount namespace of its own. Its ids from 0 on are the ids from 100000 on outside.
 
   It ends when the test ends.
   """
@@ -11,7 +11,7 @@ defmodule LinxNative.Test.MappedContainer do
   @count 65_536
 
   @doc """
-  Starts one. All its mounts are private.
+  Starts the process. All its mounts are private.
   """
   def start do
     args = ~w(--user --mount --propagation=private -- sh -c) ++ ["echo $$; read end"]

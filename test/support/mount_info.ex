@@ -4,7 +4,7 @@ defmodule LinxNative.Test.MountInfo do
   """
 
   @doc """
-  All of them, oldest first: maps with `id`, `parent`, `device`, `root`, `mount_point`, `options`,
+  Returns all mounts, oldest first: maps with `id`, `parent`, `device`, `root`, `mount_point`, `options`,
   `propagation` (`[]`: private), `fstype`, `source`, `super_options`.
   """
   def list(pid \\ "self") do
@@ -15,7 +15,7 @@ defmodule LinxNative.Test.MountInfo do
   end
 
   @doc """
-  The topmost mount at `path`, or `nil`.
+  Returns the topmost mount at `path`, or `nil`.
   """
   def at(pid \\ "self", path) do
     pid |> list() |> Enum.filter(&(&1.mount_point == path)) |> List.last()

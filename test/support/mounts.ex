@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Mounts do
   @moduledoc """
-  `mount(2)` made by a process of a container, as it is: what others are compared with.
+  Calls `mount(2)` in a process of a container, as the reference for comparisons.
   """
 
   alias LinxNative.Test.{Container, Harness, Program}
@@ -19,7 +19,7 @@ defmodule LinxNative.Test.Mounts do
   }
 
   @doc """
-  Starts the process that mounts, which the test ends.
+  Starts the process that mounts. It ends with the test.
   """
   def start!(container) do
     [command | args] = Container.nsenter(container) ++ [Harness.path(), "mounts"]

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Netlink do
   @moduledoc """
-  As much of rtnetlink as shows which network namespace a socket is in.
+  The part of rtnetlink that shows which network namespace a socket is in.
   """
 
   alias LinxNative.Test.Await
@@ -14,8 +14,8 @@ defmodule LinxNative.Test.Netlink do
   @patience Await.patience()
 
   @doc """
-  Turns a descriptor into a socket. The descriptor is closed, whatever comes of it: `:socket` works
-  on a duplicate.
+  Turns a descriptor into a socket. The descriptor is closed in any case, because `:socket` works on a
+  duplicate.
   """
   def adopt(fd) do
     result = :socket.open(fd)
@@ -24,7 +24,7 @@ defmodule LinxNative.Test.Netlink do
   end
 
   @doc """
-  The network interfaces that a netlink socket sees: a list of `{index, name}`. Closes it.
+  Returns the network interfaces that a netlink socket sees, as a list of `{index, name}`. Closes the socket.
   """
   def links(fd) do
     {:ok, socket} = adopt(fd)

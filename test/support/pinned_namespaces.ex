@@ -1,12 +1,12 @@
 defmodule LinxNative.Test.PinnedNamespaces do
   @moduledoc """
-  Namespaces that no process is in any more: kept by a descriptor of the VM.
+  Namespaces without a process, which a descriptor of the VM keeps alive.
   """
 
   alias LinxNative.Test.Machine
 
   @doc """
-  Paths that go on naming what `paths` name now, until the test ends.
+  Returns paths that refer to the namespaces of `paths` until the test ends, also after their processes have ended.
   """
   def paths(paths), do: Enum.map(paths, &hold/1)
 
@@ -23,7 +23,7 @@ defmodule LinxNative.Test.PinnedNamespaces do
     "/proc/self/fd/#{fd}"
   end
 
-  # In a process of its own, since the callbacks of `on_exit` do not run in the test process.
+  # In a process of its own, because the callbacks of `on_exit` do not run in the test process.
   defp open(path, test) do
     {:ok, file} = :file.open(path, [:read, :raw])
     send(test, {self(), :open})

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.ProbeLibrary do
   @moduledoc """
-  The libraries of `test/native/nif_probe`, and one of `native/linx_native`. Ready-made ones are beside the ready-made harness.
+  The libraries of `test/native/nif_probe`, and a variant of `native/linx_native`. Prebuilt ones are beside the prebuilt harness.
   """
 
   alias LinxNative.Test.{StubModule, Harness}
@@ -13,22 +13,22 @@ defmodule LinxNative.Test.ProbeLibrary do
   def load(vm), do: StubModule.load(vm, LinxNative.Test.Probe, @functions, path())
 
   @doc """
-  The library of that module.
+  Returns the path of that module's library.
   """
   def path, do: file("libnif_probe.so")
 
   @doc """
-  A library of that module for a VM that is yet to come.
+  Returns the path of a library of that module that needs a newer VM than any that exists.
   """
   def newer, do: file("examples/libnewer.so")
 
   @doc """
-  A library of `LinxNative.Native` whose sockets are laid out otherwise than those of the one in use.
+  Returns the path of a library of `LinxNative.Native` whose sockets have another memory layout.
   """
   def other_layout, do: file("liblinx_native.so")
 
   @doc """
-  Builds all of them, unless they are ready-made.
+  Builds all of them, unless they are prebuilt.
   """
   def build! do
     unless System.get_env("LINX_TEST_HARNESS") do

@@ -1,9 +1,9 @@
 defmodule LinxNative.Test.Program do
   @moduledoc """
-  A program that runs beside a test, talks in lines, and ends when it is written to.
+  A program that runs beside a test, reads and writes lines, and ends when a line is written to it.
 
-  It belongs to a process of its own, since the callbacks of `on_exit`, which end it, do not run
-  in the test process. It ends with the VM at the latest: its standard input closes then.
+  It belongs to a process of its own, because the callbacks of `on_exit`, which end it, do not run
+  in the test process. It ends with the VM at the latest, which closes its standard input.
   """
 
   alias LinxNative.Test.Await
@@ -11,7 +11,7 @@ defmodule LinxNative.Test.Program do
   @patience Await.patience()
 
   @doc """
-  Starts `command`; the test that calls this ends it when it exits.
+  Starts `command`. It ends with the test.
   """
   def start!(command, args) do
     executable = System.find_executable(command) || raise "there is no #{command}"
@@ -25,7 +25,7 @@ defmodule LinxNative.Test.Program do
   end
 
   @doc """
-  The next line that the program says.
+  Returns the next line of the program's output.
   """
   def line!(program) do
     case ask(program, &next/1) do
@@ -35,7 +35,7 @@ defmodule LinxNative.Test.Program do
   end
 
   @doc """
-  Writes a line to the program, and returns the next one that it says.
+  Writes a line to the program, and returns the next line of its output.
   """
   def tell!(program, line) do
     ask(program, &Port.command(&1, line <> "\n"))
@@ -43,10 +43,9 @@ defmodule LinxNative.Test.Program do
   end
 
   @doc """
-  Lets the program end and awaits that.
+  Makes the program end, and waits until it has ended.
 
-  Returns the lines it had not been asked for yet and its exit status, or `:ended` when it had
-  been dismissed before.
+  Returns its remaining output lines and its exit status, or `:ended` if it had been dismissed before.
   """
   def dismiss(program) do
     result =
@@ -77,7 +76,7 @@ defmodule LinxNative.Test.Program do
     end
   end
 
-  # Not a GenServer: what the port says has to stay in the mailbox until somebody asks.
+  # Not a GenServer, because the port's output has to stay in the mailbox until a test asks for it.
   defp serve(port) do
     receive do
       {:ask, from, tag, question} ->

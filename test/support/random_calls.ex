@@ -2,19 +2,19 @@ defmodule LinxNative.Test.RandomCalls do
   @moduledoc """
   Random calls of both libraries: right and wrong ones, in any order, from a seed.
 
-  They stay within a folder and a container, what is bound included: a later call may make a file in it, or change its file
-  system's options. What the implementations are meant to do differently does not occur:
-  no NUL byte, no options of a page, no link where a target is to be created; and /proc stays where it is (D4).
+  They use only one folder and one container, also as the source of binds, because a later call may make a file there, or change the
+  options of a file system. Departures do not occur: no NUL byte, no options of a page, no link in a target to be created, and /proc
+  stays mounted (D4).
   """
 
   @netlink Linx.Netlink.Socket.Native
   @mount Linx.Mount.Native
 
-  # Where a call needs something that each run has its own of.
+  # Placeholders for values that differ in each run.
   @tokens [:folder, :net, :mnt, :pid]
 
   @doc """
-  `count` calls, always the same for a seed: `{module, function, args}`, with atoms of `#{inspect(@tokens)}` in place of
+  Returns `count` calls, always the same for a seed: `{module, function, args}`, with atoms of `#{inspect(@tokens)}` instead of
   strings.
   """
   def generate(count, seed) do

@@ -1,12 +1,12 @@
 defmodule LinxNative.Test.Repeat do
   @moduledoc """
-  The same calls over and over, and what they leave in the VM. To be used in a peer.
+  Repeats calls and measures the memory that they leave in the VM. To be used in another VM.
   """
 
   @doc """
-  Makes the calls, `{module, function, args}`, so many times, one after the other. A descriptor that one returns is closed.
+  Makes the calls, `{module, function, args}`, one after the other, `times` times. Closes a descriptor that a call returns.
 
-  Returns how many bytes of binaries and resources the VM has then, once garbage is collected.
+  Returns the number of bytes of binaries and resources in the VM after a garbage collection.
   """
   def run(calls, times) do
     for _ <- 1..times//1, {module, function, args} <- calls do

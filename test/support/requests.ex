@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Requests do
   @moduledoc """
-  What the tests of `LinxNative.Conn.Requests` do with requests, and the messages that are their answers.
+  Functions for the tests of `LinxNative.Conn.Requests`: requests, and the messages of their answers.
   """
 
   import ExUnit.Assertions
@@ -12,17 +12,17 @@ defmodule LinxNative.Test.Requests do
   @getlink 18
 
   @doc """
-  The port that they are of.
+  Returns the port id of the requests.
   """
   def port_id, do: @port_id
 
   @doc """
-  None, of which the first is to have the number `first`.
+  Returns an empty set of requests. The first request gets the number `first`.
   """
   def new(first \\ 1), do: Requests.new(first, @port_id)
 
   @doc """
-  A request that has not been added yet.
+  Returns a request that is not added yet.
   """
   def request(from, options \\ []) do
     message = Message.encode(%Message{type: @getlink})
@@ -34,7 +34,7 @@ defmodule LinxNative.Test.Requests do
   end
 
   @doc """
-  Adds one.
+  Adds a request.
   """
   def add(requests, from, options \\ []) do
     {_number, requests} = Requests.add(requests, request(from, options))
@@ -42,7 +42,7 @@ defmodule LinxNative.Test.Requests do
   end
 
   @doc """
-  Takes all that may be sent now.
+  Pops all items that may be sent now.
   """
   def pop_all(requests, items \\ []) do
     case Requests.pop(requests) do
@@ -52,7 +52,7 @@ defmodule LinxNative.Test.Requests do
   end
 
   @doc """
-  Sends all that may be sent now.
+  Marks all items that may be sent now as sent.
   """
   def send_all(requests) do
     {items, requests} = pop_all(requests)
@@ -63,7 +63,7 @@ defmodule LinxNative.Test.Requests do
   end
 
   @doc """
-  Gives up one that there is.
+  Gives up a pending request.
   """
   def give_up(requests, number) do
     {request, requests} = Requests.give_up(requests, number)
@@ -77,7 +77,7 @@ defmodule LinxNative.Test.Requests do
   def take(requests, message), do: Requests.take(requests, message, 0)
 
   @doc """
-  Takes messages that are part of an answer, or of none, and end nothing.
+  Takes messages that end no request.
   """
   def taken(requests, messages) do
     Enum.reduce(messages, requests, fn message, requests ->
@@ -87,7 +87,7 @@ defmodule LinxNative.Test.Requests do
   end
 
   @doc """
-  A message of the kernel to the port.
+  Returns a message of the kernel to the port.
   """
   def message(type, number, body \\ <<>>, flags \\ []) do
     %Message{

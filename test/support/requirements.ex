@@ -1,9 +1,9 @@
 defmodule LinxNative.Test.Requirements do
   @moduledoc """
-  What the suite needs of the machine.
+  The requirements of the suite.
 
-  Nothing is left out for want of it, except in a user namespace that maps its root to somebody else: there the tests with
-  `@tag :machine_root` are. They need another user, a cgroup, FUSE, or a mount that such a namespace keeps locked.
+  If one is missing, the run fails. There is one exception: in a user namespace whose root is another user, the tests with
+  `@tag :machine_root` are left out. They need another user, a cgroup, FUSE, or a mount that such a namespace keeps locked.
   """
 
   @capabilities %{
@@ -22,7 +22,7 @@ defmodule LinxNative.Test.Requirements do
   @programs ~w(sh mount umount unshare nsenter setpriv prlimit ip strace)
 
   @doc """
-  Raises with a list of what lacks and what helps.
+  Raises with a list of the missing requirements and their remedies.
   """
   def check! do
     missing = Enum.filter([capabilities(), programs(), seccomp()], & &1)
@@ -31,7 +31,7 @@ defmodule LinxNative.Test.Requirements do
   end
 
   @doc """
-  The tags of tests that cannot work here; says so.
+  Returns the tags of tests that cannot work here, and prints them.
   """
   def left_out do
     if String.split(File.read!("/proc/self/uid_map")) == ~w(0 0 4294967295) do

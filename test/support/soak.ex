@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Soak do
   @moduledoc """
-  Calls of every kind, each undone again, from many processes. To be used in a peer.
+  Makes calls of every kind, and undoes each, from many processes. To be used in another VM.
   """
 
   alias LinxNative.{Conn, Error, Message}
@@ -13,10 +13,9 @@ defmodule LinxNative.Test.Soak do
   @getlink 18
 
   @doc """
-  Lets each of `callers` processes make all the calls `rounds` times, and returns how many calls that were.
+  Makes all calls `rounds` times in each of `callers` processes, and returns the number of calls.
 
-  The files of the namespaces are those of a container; in `folder` each process has a path of its own. An answer that is
-  not as it should be raises.
+  `files` are the files of a container's namespaces. Each process has a path of its own in `folder`. A wrong answer raises.
   """
   def run(callers, rounds, files, folder) do
     1..callers
@@ -68,7 +67,7 @@ defmodule LinxNative.Test.Soak do
   end
 
   @doc """
-  A connection from its start to its end, with an answer, a refusal and a group.
+  Runs a connection from its start to its end, with an answer, an error and a group.
   """
   def connection(net) do
     {:ok, conn} = Conn.start_link(:route, netns: {:path, net})

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Strace do
   @moduledoc """
-  The system calls that a VM makes, as strace(1) writes them.
+  The system calls that a VM makes, as strace(1) prints them.
   """
 
   alias LinxNative.Test.{Folder, Program, Vm}
@@ -11,8 +11,8 @@ defmodule LinxNative.Test.Strace do
              signalfd signalfd4 socket socketpair timerfd_create)
 
   @doc """
-  Calls a function in `vm`. Returns its result, the system calls meanwhile that make descriptors, and those of them whose
-  descriptor a program that the VM starts would inherit.
+  Calls a function in `vm`. Returns its result, the system calls that made descriptors meanwhile, and those of them whose descriptor
+  a program that the VM starts would inherit.
   """
   def descriptors(%Vm{} = vm, mfa) do
     {result, calls} = calls(vm, @makers, mfa)
@@ -22,9 +22,9 @@ defmodule LinxNative.Test.Strace do
   end
 
   @doc """
-  Calls a function in `vm` and returns the system calls of all its threads meanwhile, and of processes they make; a line
-  each, without the number of the thread. Others than `calls` are left out,
-  and those of them that the machine does not have, as aarch64 has no `open`.
+  Calls a function in `vm` and returns the system calls that its threads and their child processes make meanwhile, one line each,
+  without the thread id. Only `calls` are returned. Names that the machine does not have are ignored: for example, aarch64 has no
+  `open`.
   """
   def calls(%Vm{os_pid: os_pid} = vm, calls, {module, function, args}) do
     log = Folder.make!() <> "/strace"

@@ -1,18 +1,16 @@
 defmodule LinxNative.Test.StubModule do
   @moduledoc """
-  A module of given functions and nothing else, loaded in another VM, with the library of a given file.
+  A module with stubs for the given functions and nothing else, loaded in another VM with a given library.
   """
 
   alias LinxNative.Test.Vm
 
   @doc """
-  What `:erlang.load_nif/2` said: `:ok`, or `{kind, text}`.
-
-  The module is loaded then, or not, accordingly.
+  Loads the module. Returns the result of `:erlang.load_nif/2`: `:ok`, or `{kind, text}`, and the module is not loaded then.
   """
   def load(vm, module, functions, file) do
     {:ok, ^module, binary} = :compile.forms(forms(module, functions, Path.rootname(file)))
-    # What a test expects to fail need not be on the screen.
+    # An expected failure is not printed.
     Vm.call(vm, :logger, :remove_handler, [:default])
     answer = Vm.call(vm, :code, :load_binary, [module, ~c"bare", binary])
 
@@ -27,7 +25,7 @@ defmodule LinxNative.Test.StubModule do
     end
   end
 
-  # The answer of load_nif/2 goes to the log only, so it is put where we find it.
+  # The result of load_nif/2 would go only to the log, so the module stores it.
   defp forms(module, functions, path) do
     source = """
     -module('#{module}').

@@ -1,33 +1,33 @@
 defmodule LinxNative.Test.Surroundings do
   @moduledoc """
-  The files that a test must leave as it found them, wherever they are: by name and type.
+  The files outside of a test's folder, which a test must not change. They are compared by name and type:
 
-    * `/dev`, less what other file systems are mounted in it;
-    * the working directory, not what is below (nor hidden files, which editors make);
-    * all of the run's own temporary folder, which is that of every program it starts;
-    * all of `/tmp` and `/run`, if `script/isolated` runs the tests: else other programs write there too.
+    * `/dev`, without other file systems that are mounted in it;
+    * the working directory, without its subfolders and hidden files, which editors make;
+    * the run's own temporary folder, which every program of the run uses;
+    * `/tmp` and `/run`, if `script/isolated` runs the tests. Otherwise other programs write there too.
   """
 
   alias LinxNative.Test.{Await, MountInfo}
 
   @timeout div(Await.patience(), 5)
 
-  # What `script/isolated` names the file systems that it mounts.
+  # The name of the file systems that `script/isolated` mounts.
   @isolated "linx_native"
 
   @doc """
-  Makes the temporary folder of the run; what programs look it up by is set.
+  Makes the temporary folder of the run, and sets `TMPDIR`.
   """
   def make_temporary_folder! do
     path = Path.join(System.tmp_dir!(), "linx_native_#{System.pid()}")
     File.mkdir!(path)
-    # Tests drop to other users, whatever the umask of this one.
+    # Independent of the umask, because tests run programs as other users.
     File.chmod!(path, 0o755)
     System.put_env("TMPDIR", path)
   end
 
   @doc """
-  Removes the temporary folder of the run, and makes the run fail if something is left in it. For `ExUnit.after_suite/1`.
+  Removes the temporary folder of the run. Makes the run fail if a file is left in it. For `ExUnit.after_suite/1`.
   """
   def remove_temporary_folder! do
     path = System.tmp_dir!()
@@ -36,7 +36,7 @@ defmodule LinxNative.Test.Surroundings do
     with {:error, _} <- File.rmdir(path) do
       left = for {entry, _type} <- below(path), do: "\n  " <> entry
       IO.puts(:stderr, "The tests left files behind:#{left}")
-      # As `mix test` does: what happens after the suite cannot change its result otherwise.
+      # As `mix test` does, because nothing else can change the result after the suite.
       System.at_exit(fn _ -> exit({:shutdown, 3}) end)
     end
 
@@ -44,12 +44,12 @@ defmodule LinxNative.Test.Surroundings do
   end
 
   @doc """
-  Reports whether a folder is the run's alone.
+  Reports whether only this run uses a folder.
   """
   def isolated?(path), do: match?(%{source: @isolated}, MountInfo.at(path))
 
   @doc """
-  Returns the present state.
+  Returns the current state.
   """
   def snapshot do
     shared = for path <- ["/tmp", "/run"], isolated?(path), do: path
@@ -60,7 +60,7 @@ defmodule LinxNative.Test.Surroundings do
   end
 
   @doc """
-  Returns what differs from `before`, a line each. Waits until nothing does for up to `timeout` ms.
+  Returns the differences from `before`, one line each. Waits up to `timeout` ms until there are none.
   """
   def changes(before, timeout \\ @timeout) do
     if Await.until(timeout, fn -> snapshot() == before end) do
@@ -79,7 +79,7 @@ defmodule LinxNative.Test.Surroundings do
     end
   end
 
-  # A folder may go while we look.
+  # The folder may be removed meanwhile.
   defp below(path) do
     with {:ok, %{type: :directory, major_device: device}} <- File.lstat(path),
          {:ok, names} <- File.ls(path) do

@@ -1,44 +1,44 @@
 defmodule LinxNative.Test.SyscallStepper do
   @moduledoc """
-  A VM in which each system call of a call can be held, and let go on or made to fail.
+  A VM in which each system call of a call can be held, and then continued or made to fail.
   """
 
   alias LinxNative.Test.{Await, Folder, Harness, Implementation, Machine, Vm}
 
   @patience Await.patience()
 
-  # What the calls of both implementations consist of, less what any thread of a VM may make at any time. A VM at rest
-  # makes none of these.
+  # The system calls of both implementations, without those that any thread of a VM may make at any time. An idle VM makes none of
+  # these.
   @system_calls ~w(chdir clone fchdir fsconfig fsmount fsopen fstat mkdirat mknodat mount mount_setattr move_mount
                    newfstatat open_tree openat openat2 pipe2 pivot_root setns socket umount2 unlinkat unshare wait4)
 
-  # A thread of ours is in this one while its child makes others.
+  # A thread of linx_native is in this one while its child makes others.
   @concurrent %{rust: ["wait4"], c: []}
 
-  # It depends on the C library which one it makes.
+  # The C library decides which of the two is made.
   @same %{"newfstatat" => "fstat", "open" => "openat", "clone-process" => "clone"}
 
   @doc """
-  Starts one. Only the test process that did may use it.
+  Starts such a VM. Only the test process that started it may use it.
   """
   def start do
     control = Folder.make!() <> "/control"
     names = Enum.join(system_calls(), ",")
     vm = Vm.start(wrap: [Harness.path(), "step", names, control, "--"])
     {:ok, socket} = :gen_tcp.connect({:local, control}, 0, [:binary, packet: :line])
-    # Loads what runs there: to load it later would take system calls.
+    # Loads the code that runs there, because loading it later would make system calls.
     Vm.call(vm, __MODULE__, :call, [Await, :nifs, []])
-    # The VM warns of the next one.
+    # The VM logs a warning about the next call.
     Vm.call(vm, :logger, :set_primary_config, [:level, :error])
     Vm.call(vm, :erts_debug, :set_internal_state, [:available_internal_state, true])
     %{vm: vm, socket: socket}
   end
 
   @doc """
-  Begins a call of `{module, function, args}`, in a process of its own, up to its system call number `n`.
+  Begins a call of `{module, function, args}` in a process of its own, and continues it up to its system call number `n`.
 
-  What this and the following return has `held`, the name of that system call, and `tid`, the task that makes it; or
-  `answer`.
+  The results of this and the following functions have `held`, the name of the held system call, and `tid`, the task that makes it; or
+  `answer`, if the call has returned.
   """
   def begin(%{vm: vm} = hold, {module, function, args}, n \\ 1) do
     tell(hold, "hold #{Enum.join(system_calls(), ",")}")
@@ -47,7 +47,7 @@ defmodule LinxNative.Test.SyscallStepper do
   end
 
   @doc """
-  Begins such a call up to the system call of that name: no other one is held.
+  Begins a call, and holds it at the system call with that name only.
   """
   def begin_at(%{vm: vm} = hold, {module, function, args}, name) do
     tell(hold, "hold #{name}")
@@ -55,7 +55,7 @@ defmodule LinxNative.Test.SyscallStepper do
   end
 
   @doc """
-  Lets the system call be made, and awaits the next one.
+  Continues the held system call, and waits for the next one.
   """
   def continue(%{hold: hold, id: id, run: run}) do
     tell(hold, "continue #{id}")
@@ -63,14 +63,14 @@ defmodule LinxNative.Test.SyscallStepper do
   end
 
   @doc """
-  Lets system calls be made up to the next one of that name, or to the answer.
+  Continues system calls up to the next one with that name, or to the answer.
   """
   def continue_to(%{held: name} = held, name), do: held
   def continue_to(%{answer: _} = done, _name), do: done
   def continue_to(held, name), do: held |> continue() |> continue_to(name)
 
   @doc """
-  Makes the system call fail, and awaits the next one.
+  Makes the held system call fail, and waits for the next one.
   """
   def fail(%{hold: hold, id: id, run: run}, errno) do
     tell(hold, "fail #{id} #{errno}")
@@ -78,13 +78,13 @@ defmodule LinxNative.Test.SyscallStepper do
   end
 
   @doc """
-  Lets this system call and all that follow be made, and awaits the answer.
+  Continues this system call and all that follow, and waits for the answer.
   """
   def finish(%{answer: _} = done), do: done
   def finish(held), do: held |> last() |> continue()
 
   @doc """
-  Holds none of those that follow.
+  Stops holding the system calls that follow.
   """
   def last(%{hold: hold} = held) do
     tell(hold, "hold")
@@ -92,9 +92,9 @@ defmodule LinxNative.Test.SyscallStepper do
   end
 
   @doc """
-  KilledCallers the process that called. Its answer is `:killed`, when the call is over.
+  Kills the calling process. The answer is `:killed` when the call has ended.
 
-  `gone: true` waits until the VM has freed what it had. A call that runs on the caller's scheduler has to end before.
+  `gone: true` waits until the VM has freed the process's resources. A call that runs on the caller's scheduler has to end before.
   """
   def kill(%{hold: %{vm: vm}} = held, gone: gone?) do
     caller = Vm.call(vm, Process, :whereis, [__MODULE__])
@@ -111,8 +111,8 @@ defmodule LinxNative.Test.SyscallStepper do
     Process.exit(caller, :kill)
 
     receive do
-      # Sent just before the VM frees the memory of the process, which the scheduler that does so has done once it can be
-      # blocked. The destructors of its resources are jobs that the schedulers do then.
+      # This is sent just before a scheduler frees the memory of the process. The scheduler can be blocked only after that. The
+      # destructors of its resources are jobs that the schedulers run then.
       {:DOWN, ^monitor, :process, _, :killed} ->
         Await.nifs()
         :erts_debug.set_internal_state(:wait, :aux_work)
@@ -121,7 +121,7 @@ defmodule LinxNative.Test.SyscallStepper do
 
   defp system_calls, do: of_c_library() -- @concurrent[Implementation.current()]
 
-  # musl makes any thread by clone(2), those of the VM as well, and has an open(2) on x86-64.
+  # musl makes every thread by clone(2), the VM's too, and uses open(2) on x86-64.
   defp of_c_library do
     if Machine.musl?(),
       do: ["clone-process", "open" | @system_calls -- ["clone"]],
@@ -133,9 +133,9 @@ defmodule LinxNative.Test.SyscallStepper do
 
     receive do
       {:tcp, ^socket, "ok\n"} -> :ok
-      # Whoever made the system call was killed.
+      # The task that made the system call was killed.
       {:tcp, ^socket, "gone\n"} -> :ok
-      # One that is held meanwhile is for next/2.
+      # A report of a held system call is left to next/2.
       {:tcp, ^socket, line} when binary_part(line, 0, 5) != "held " -> raise "#{command}: #{line}"
     after
       @patience -> raise "#{command}: no answer"

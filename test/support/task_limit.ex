@@ -1,8 +1,8 @@
 defmodule LinxNative.Test.TaskLimit do
   @moduledoc """
-  Lets a VM start no more than so many further threads and processes: a cgroup's `pids.max`.
+  Limits the threads and processes that a VM can start, by a cgroup's `pids.max`.
 
-  Unlike a seccomp filter this can begin once the VM is up, when it no longer needs any itself.
+  Unlike a seccomp filter, the limit can begin after the VM has started, when the VM itself needs no more threads.
   """
 
   alias LinxNative.Test.{Await, Vm}
@@ -11,7 +11,7 @@ defmodule LinxNative.Test.TaskLimit do
   @v2 "/sys/fs/cgroup"
 
   @doc """
-  From now on `vm` can start `further` threads and processes at a time. Can be called again.
+  Limits `vm` to `further` more threads and processes from now on. Can be called again.
   """
   def set!(%Vm{os_pid: os_pid} = vm, further) do
     group = Path.join(hierarchy(), "linx_native_test_#{os_pid}")
@@ -26,7 +26,7 @@ defmodule LinxNative.Test.TaskLimit do
     File.write!(Path.join(group, "pids.max"), "#{String.to_integer(current) + further}")
   end
 
-  # It can go once it is empty, and the kernel takes its time to notice.
+  # The cgroup can be removed when it is empty, which the kernel notices with a delay.
   defp remove(group, vm) do
     Vm.stop(vm)
     Await.until(fn -> File.rmdir(group) == :ok end) || raise "cannot remove #{group}"

@@ -1,6 +1,6 @@
 defmodule LinxNative.Test.Vm do
   @moduledoc """
-  Another BEAM, with the same code and the same implementation: for what must not happen to ours.
+  Another BEAM, with the same code and the same implementation, for calls that must not run in the VM of the tests.
 
   It ends when the test ends.
   """
@@ -11,9 +11,9 @@ defmodule LinxNative.Test.Vm do
   defstruct @enforce_keys
 
   @doc """
-  Starts one.
+  Starts a VM.
 
-    * `wrap`: the words of a command to start it under, `["prlimit", "--nofile=64", "--"]`;
+    * `wrap`: the words of a command to start it under, for example `["prlimit", "--nofile=64", "--"]`;
     * `env`: a map of environment variables;
     * `load`: `false` leaves the libraries to the test;
     * `user`: `:nobody` gives up all privileges, after `wrap`;
@@ -24,7 +24,7 @@ defmodule LinxNative.Test.Vm do
 
     {:ok, peer, _} =
       :peer.start(%{
-        # Neither distribution nor epmd nor a home: it works wherever a program can.
+        # It needs no distribution, epmd or home, so it works wherever a program can run.
         connection: :standard_io,
         exec: exec(command(options)),
         args: [~c"-boot", ~c"no_dot_erlang"],
@@ -42,8 +42,8 @@ defmodule LinxNative.Test.Vm do
   end
 
   @doc """
-  What was preloaded into this VM, as the runtime of a sanitizer, is for the others too. No program that it starts has any
-  use for that, and some do not work with it.
+  Preloads libraries of this VM, for example the runtime of a sanitizer, into other VMs too, but not into other programs, some of which
+  do not work with them.
   """
   def keep_preload do
     with preload when preload != nil <- System.get_env("LD_PRELOAD") do
@@ -53,14 +53,14 @@ defmodule LinxNative.Test.Vm do
   end
 
   @doc """
-  Calls a function there. An exception there is one here.
+  Calls a function in the VM. An exception there is raised here.
   """
   def call(%__MODULE__{peer: peer}, module, function, args) do
     :peer.call(peer, module, function, args, :infinity)
   end
 
   @doc """
-  Evaluates quoted code there, for what a test file has no named function for.
+  Evaluates quoted code in the VM, for code of a test file that is not a named function.
 
       eval(vm, quote(do: var!(n) + 1), n: 1)
   """
@@ -70,10 +70,10 @@ defmodule LinxNative.Test.Vm do
   end
 
   @doc """
-  Ends it and awaits that.
+  Ends the VM, and waits until it has ended.
   """
   def stop(%__MODULE__{peer: peer, os_pid: os_pid}) do
-    # It may end by itself meanwhile.
+    # The VM may end by itself meanwhile.
     try do
       :peer.stop(peer)
     catch
