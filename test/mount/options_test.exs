@@ -168,6 +168,24 @@ defmodule LinxNative.Mount.OptionsTest do
       end
     end
 
+    test "has one of the stages that the functions name, and they name them all" do
+      {:docs_v1, _, _, _, _, _, docs} = Code.fetch_docs(Mount)
+
+      named =
+        for {{:function, _, _}, _, _, %{"en" => text}, _} <- docs,
+            [_, stages] <- [Regex.run(~r/Stages of errors: ([^.]+)\./, text)],
+            [stage] <- Regex.scan(~r/`\{?:(\w+)/, stages, capture: :all_but_first),
+            uniq: true,
+            do: stage
+
+      documented =
+        for stage <- MountCalls.documented_stages() do
+          to_string(if is_tuple(stage), do: elem(stage, 0), else: stage)
+        end
+
+      assert Enum.sort(named) == Enum.sort(documented)
+    end
+
     test "has a hint that depends on the stage and the errno" do
       for {stage, errno, hint} <- [
             {:target, 40, "follow: true"},
