@@ -40,6 +40,8 @@ defmodule LinxNative.Test.SupportTest do
         end
       )
 
+      # Until it has become that program, it has the name of the VM's program that starts others.
+      assert Await.until(fn -> "cat" in Map.values(call_machine(vm, :processes, [])) end)
       lines = call_machine(vm, :changes, [before, @briefly])
       assert Enum.any?(lines, &(&1 =~ ~r/^mounts \d+: new: .*tmpfs left/))
       assert "netns linx_native_left: new: :present" in lines
