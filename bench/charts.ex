@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench.Charts do
   @moduledoc """
-  The results as SVG, drawn by gnuplot(1). On a white ground of their own, so that they can be read on any page.
+  Draws the results as SVG, by gnuplot(1). The charts have a white background, so that they can be read on any page.
   """
 
   alias LinxNative.Bench.{Pairs, Report, Stats}

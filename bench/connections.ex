@@ -1,7 +1,7 @@
 defmodule LinxNative.Bench.Connections do
   @moduledoc """
-  What connections take: memory of idle ones, memory after a dump and of a stream, and how long everyone else waits when
-  very many callers leave at once. The goals are those the project set itself.
+  Measures connections: the memory of idle ones, the memory after a dump and of a stream, and the delay of other callers if very many
+  callers leave at once. The goals are the project's own.
   """
 
   alias LinxNative.Bench.{Clock, Container, Stats, Table}

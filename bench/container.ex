@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench.Container do
   @moduledoc """
-  Where the calls go: a container-like process with namespaces of its own, and a folder to mount onto.
+  A container-like process with namespaces of its own, and a folder to mount onto, for the calls of the benchmark.
   """
 
   alias LinxNative.Bench.Program
@@ -9,7 +9,7 @@ defmodule LinxNative.Bench.Container do
   defstruct @enforce_keys
 
   @doc """
-  Makes one.
+  Starts the process and makes the folder.
   """
   def make!(harness) do
     {holder, pid} = hold!(harness, ~w(--net --mount --pid))
@@ -20,7 +20,7 @@ defmodule LinxNative.Bench.Container do
   end
 
   @doc """
-  Takes it down again.
+  Ends the process and removes the folder.
   """
   def remove(%__MODULE__{holder: holder, folder: folder}) do
     Program.stop(holder)
@@ -28,12 +28,12 @@ defmodule LinxNative.Bench.Container do
   end
 
   @doc """
-  The root of its processes, as seen from here.
+  Returns the path of its root, as seen from the VM.
   """
   def root(%__MODULE__{mount: mount}), do: mount |> Path.dirname() |> Path.join("../root")
 
   @doc """
-  Paths of so many network namespaces that nobody is in, and what keeps them: to be given to `release/1`.
+  Returns paths of `count` network namespaces without processes, and the files that keep them alive, for `release/1`.
   """
   def network_namespaces!(harness, count) do
     Enum.map_reduce(1..count, [], fn _, kept ->
@@ -47,7 +47,7 @@ defmodule LinxNative.Bench.Container do
   end
 
   @doc """
-  Lets namespaces go.
+  Releases such namespaces.
   """
   def release(kept), do: Enum.each(kept, &:file.close/1)
 

@@ -2,8 +2,8 @@ defmodule LinxNative.Bench.Cpus do
   @moduledoc """
   Keeps the VM on one CPU.
 
-  With several, most of a call that makes a thread is the wake-up of another CPU. How long that takes depends on whether
-  it was halted, polling or busy, which stays the same for seconds and then changes. With one there is none to wake up.
+  On several CPUs, a call that makes a thread spends most of its time waking another CPU. How long that takes depends on whether that
+  CPU is halted, polling or busy, which stays the same for seconds and then changes. On one CPU there is none to wake.
   """
 
   @doc """
@@ -25,7 +25,7 @@ defmodule LinxNative.Bench.Cpus do
   end
 
   @doc """
-  The CPUs the VM may run on, as in `0-3`.
+  Returns the CPUs that the VM may run on, for example `0-3`.
   """
   def allowed do
     [_, list] = Regex.run(~r/^Cpus_allowed_list:\s*(\S+)/m, File.read!("/proc/self/status"))

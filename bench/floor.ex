@@ -6,7 +6,7 @@ defmodule LinxNative.Bench.Floor do
   alias LinxNative.Bench.Program
 
   @doc """
-  The times of so many calls, in nanoseconds; `how` is the kind of thread.
+  Returns the times of `calls` opens in nanoseconds, on the given kind of thread.
   """
   def open(floor, thread, calls, net) do
     Program.tell(floor, "open #{thread} #{calls} #{net}")
@@ -14,7 +14,7 @@ defmodule LinxNative.Bench.Floor do
   end
 
   @doc """
-  The times of so many mounts, and of the unmounts.
+  Returns the times of `calls` mounts and of the unmounts.
   """
   def mount(floor, thread, calls, ns, folder) do
     Program.tell(floor, "mount #{thread} #{calls} #{ns} #{folder}")
@@ -22,7 +22,7 @@ defmodule LinxNative.Bench.Floor do
   end
 
   @doc """
-  Returns the times of so many mounts by descriptor: those of a tmpfs, and those of a bind.
+  Returns the times of `calls` mounts by descriptor: of a tmpfs, and of a bind.
   """
   def detached(floor, calls, ns, folder) do
     Program.tell(floor, "detached clone #{calls} #{ns} #{folder}")

@@ -1,9 +1,9 @@
 defmodule LinxNative.Bench.Legacy do
   @moduledoc """
-  The C libraries in the same VM as ours.
+  Loads the C libraries into the same VM as the Rust ones.
 
-  A NIF library binds to the one module it names. So a copy of each is made with another name in it that is as long:
-  `Legacy` instead of `Native`. Nothing else in the file differs.
+  A NIF library binds to the one module that it names. So this makes a copy of each with another name of the same length: `Legacy`
+  instead of `Native`. Nothing else in the file differs.
   """
 
   @copies %{

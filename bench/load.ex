@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench.Load do
   @moduledoc """
-  Many callers at once: how many calls they get done, and how long they hold up the rest of the VM.
+  Measures many callers at once: how many calls they make, and how long they delay the rest of the VM.
   """
 
   alias LinxNative.Bench.{Pairs, Stats}
@@ -8,7 +8,7 @@ defmodule LinxNative.Bench.Load do
   @netlink 16
 
   @doc """
-  What a caller does again and again, by contestant: opens a socket at a path, and closes it.
+  Returns the call of each contestant: it opens a socket at a path, and closes it.
   """
   def openers do
     library = fn socket ->
@@ -52,7 +52,7 @@ defmodule LinxNative.Bench.Load do
   end
 
   @doc """
-  How late a process was that wanted to run every millisecond for `ms`, in nanoseconds, while others called `fun`.
+  Returns how late a process was that should run every millisecond for `ms`, in nanoseconds, while others called `fun`.
   """
   def lateness(fun, callers, paths, ms) do
     {late, _} = while_calling(fun, callers, paths, fn -> tick(now() + native(ms), []) end)
@@ -60,7 +60,7 @@ defmodule LinxNative.Bench.Load do
   end
 
   @doc """
-  Median and 99th percentile.
+  Returns the median and the 99th percentile.
   """
   def summary(times), do: {Stats.median(times), Stats.quantile(times, 0.99)}
 

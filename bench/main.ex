@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench do
   @moduledoc """
-  The benchmark of `script/bench`: our libraries, the C reference, OTP's own way and the floor, side by side in one VM.
+  The benchmark of `script/bench`: linx_native, the C reference, OTP's own way and a program without a BEAM, side by side.
   """
 
   alias LinxNative.Bench.{

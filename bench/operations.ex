@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench.Operations do
   @moduledoc """
-  What is measured: groups of contestants for `LinxNative.Bench.Pairs`. An operation has the same name for all.
+  The measured operations: groups of contestants for `LinxNative.Bench.Pairs`. An operation has the same name in all contestants.
   """
 
   alias LinxNative.Bench.{Clock, Floor, Container}
@@ -13,7 +13,7 @@ defmodule LinxNative.Bench.Operations do
   @bind 4096
 
   @doc """
-  Every other operation of both libraries, and the same of others where there are any.
+  Returns every other operation of both libraries, and of other contestants if they have it.
   """
   def groups(%Container{} = container, floor) do
     [
@@ -29,14 +29,14 @@ defmodule LinxNative.Bench.Operations do
   end
 
   @doc """
-  Those for which the C reference forks, which takes its time for the size of the VM.
+  Returns the operations for which the C reference forks, which takes longer the larger the VM is.
   """
   def forking(%Container{} = container, _floor) do
     [group(&mounts_as_seen(&1, container, "tmpfs", "tmpfs in a PID namespace"))]
   end
 
   @doc """
-  Those to be measured on all CPUs as well. Their names say so.
+  Returns the operations that are also measured on all CPUs. Their names say so.
   """
   def on_all_cpus(%Container{} = container, floor) do
     for group <- [opens(container, floor), adoptions(container)] do

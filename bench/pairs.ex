@@ -1,7 +1,7 @@
 defmodule LinxNative.Bench.Pairs do
   @moduledoc """
-  Measures contestants side by side: in each round each of them twice, A B … B A, so that what a machine does meanwhile
-  meets all alike. A ratio is made within a round, and the median of these ratios is the result.
+  Measures contestants side by side. In each round each contestant runs twice, A B … B A, so that other load of the machine affects all
+  alike. A ratio is computed within a round, and the median of these ratios is the result.
   """
 
   alias LinxNative.Bench.Stats
@@ -25,14 +25,14 @@ defmodule LinxNative.Bench.Pairs do
   end
 
   @doc """
-  All times of a contestant at an operation.
+  Returns all times of a contestant for an operation.
   """
   def times(blocks, operation, contestant) do
     for {^operation, ^contestant, _, times} <- blocks, time <- times, do: time
   end
 
   @doc """
-  The spread of the ratio of two contestants over the rounds, or `nil` if not both took part.
+  Returns the spread of the ratio of two contestants over the rounds, or `nil` if only one took part.
   """
   def ratio(blocks, operation, a, b) do
     medians = fn contestant ->

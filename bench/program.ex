@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench.Program do
   @moduledoc """
-  A program that talks in lines. It ends when its standard input closes: with the VM at the latest.
+  A program that reads and writes lines. It ends when its standard input closes, with the VM at the latest.
   """
 
   @patience 60_000
@@ -8,7 +8,7 @@ defmodule LinxNative.Bench.Program do
   @longest_line 4_000_000
 
   @doc """
-  Starts one; its owner is the calling process.
+  Starts a program. Its owner is the calling process.
   """
   def start!(path, args \\ []) do
     Port.open({:spawn_executable, to_charlist(path)}, [
@@ -20,12 +20,12 @@ defmodule LinxNative.Bench.Program do
   end
 
   @doc """
-  Says one line to it.
+  Writes one line to the program.
   """
   def tell(port, line), do: Port.command(port, [line, ?\n])
 
   @doc """
-  The next line it says.
+  Returns the next line of its output.
   """
   def line!(port) do
     receive do
@@ -37,7 +37,7 @@ defmodule LinxNative.Bench.Program do
   end
 
   @doc """
-  Ends it.
+  Ends the program.
   """
   def stop(port), do: Port.close(port)
 end

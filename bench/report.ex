@@ -1,6 +1,6 @@
 defmodule LinxNative.Bench.Report do
   @moduledoc """
-  The results as tables, and the raw figures.
+  Writes the results as tables, and the raw figures.
   """
 
   alias LinxNative.Bench.{Load, Pairs, Stats, Table}
@@ -39,7 +39,7 @@ defmodule LinxNative.Bench.Report do
   end
 
   @doc """
-  The operations that both libraries have, in the order they were measured.
+  Returns the operations that both libraries have, in the order in which they were measured.
   """
   def operations(blocks), do: for({operation, :ours, 1, _} <- blocks, do: operation)
 

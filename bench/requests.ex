@@ -1,7 +1,7 @@
 defmodule LinxNative.Bench.Requests do
   @moduledoc """
-  Requests a second, of many callers: over one `LinxNative.Conn` for all, over one for each, and over one socket behind
-  a lock, which each caller holds from its request to the end of the answer.
+  Measures requests a second of many callers: over one `LinxNative.Conn` for all, over one for each, and over one socket with a lock,
+  which each caller holds from its request to the end of the answer.
   """
 
   alias LinxNative.Bench.{Load, Container, Stats, Table}

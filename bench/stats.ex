@@ -1,10 +1,10 @@
 defmodule LinxNative.Bench.Stats do
   @moduledoc """
-  Medians and other quantiles.
+  Computes medians and other quantiles.
   """
 
   @doc """
-  The value below which the part `q` of the numbers lies.
+  Returns the value below which the part `q` of the numbers lies.
   """
   def quantile([_ | _] = numbers, q) do
     sorted = Enum.sort(numbers)
@@ -12,12 +12,12 @@ defmodule LinxNative.Bench.Stats do
   end
 
   @doc """
-  The median.
+  Returns the median.
   """
   def median(numbers), do: quantile(numbers, 0.5)
 
   @doc """
-  The median of numbers of several rounds, and their quartiles: `{median, lower, upper}`.
+  Returns the median of the numbers of several rounds, and their quartiles: `{median, lower, upper}`.
   """
   def spread(numbers) do
     {median(numbers), quantile(numbers, 0.25), quantile(numbers, 0.75)}

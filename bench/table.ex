@@ -1,10 +1,10 @@
 defmodule LinxNative.Bench.Table do
   @moduledoc """
-  Rows as text: for people, and for programs.
+  Formats rows as text, for people and for programs.
   """
 
   @doc """
-  Columns that are as wide as what is in them; the first is to the left.
+  Formats rows in aligned columns. The first column is aligned to the left.
   """
   def text(header, rows) do
     widths = for column <- Enum.zip([header | rows]), do: column |> Tuple.to_list() |> widest()
@@ -12,7 +12,7 @@ defmodule LinxNative.Bench.Table do
   end
 
   @doc """
-  Values with commas.
+  Formats rows as comma-separated values.
   """
   def csv(header, rows), do: Enum.map_join([[header] | rows], "\n", &Enum.join(&1, ",")) <> "\n"
 

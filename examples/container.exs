@@ -1,22 +1,22 @@
-# A container of nothing but namespaces: an overlay as its root, a /proc, some devices, and a directory of this machine that is
-# its own there, and read-only. A second directory is added while it runs. As root, on Linux 6.3 or newer:
+# Builds a container from namespaces and mounts: an overlay as its root, a /proc, some devices, and a directory of the host,
+# read-only and with mapped ids. Adds a second directory while it runs. Run it as root, on Linux 6.3 or newer:
 #
 #     mix run examples/container.exs
 #
-# The container is an init in mount, PID and user namespaces of its own, whose ids from 0 on are those from 100000 on here.
+# The container is an init in mount, PID and user namespaces of its own. Its ids from 0 on are the ids from 100000 on of the host.
 
 defmodule Container do
   alias LinxNative.Mount
 
   @first_id 100_000
   @ids 65_536
-  # What its image has of this machine.
+  # The folders of the host that its image contains.
   @image ~w(/bin /lib /lib64 /usr)
 
   def run do
     folder = Path.join(System.tmp_dir!(), "linx_native_container_#{System.pid()}")
     File.mkdir!(folder)
-    # Everything is on a file system of its own, which is gone with this program.
+    # Everything is on a file system of its own, which this program removes at the end.
     :ok = Mount.mount("tmpfs", folder, options: [mode: 755], propagation: :private)
 
     try do
@@ -40,12 +40,12 @@ defmodule Container do
         do: File.mkdir!("#{folder}/#{name}")
 
     for name <- ~w(proc dev data), do: File.mkdir!("#{folder}/image/#{name}")
-    # What the container changes is there, and belongs to its root.
+    # Changes of the container are stored here, and belong to its root.
     for name <- ~w(upper work), do: File.chown!("#{folder}/#{name}", @first_id)
     :ok = Mount.mount("tmpfs", folder <> "/data/deep", options: [mode: 755])
     for path <- ~w(data/file data/deep/file more/file), do: File.write!("#{folder}/#{path}", path)
 
-    # Directories to mount on, and the links that this machine has instead of some.
+    # Directories to mount on, and the links that the host has instead of some of them.
     for path <- @image do
       case File.read_link(path) do
         {:ok, target} -> File.ln_s!(target, "#{folder}/image#{path}")
@@ -54,7 +54,7 @@ defmodule Container do
     end
   end
 
-  # The init of the container. It waits for a line, and does nothing else.
+  # The init of the container. It only waits for a line.
   defp start do
     args = ~w(--mount --pid --user --fork --kill-child -- sh -c) ++ ["echo ready; read end"]
     options = [:binary, :exit_status, line: 4096, args: args]
@@ -76,7 +76,7 @@ defmodule Container do
   defp build(folder, inside) do
     root = folder <> "/root"
 
-    # An overlay has no ids of its own: the image that it begins with is mapped.
+    # An overlay has no ids of its own, so its image is mapped.
     image = folder <> "/image"
     ok!(Mount.bind(image, image, id_map: inside))
     layers = [lowerdir: [image], upperdir: folder <> "/upper", workdir: folder <> "/work"]
@@ -149,7 +149,7 @@ defmodule Container do
     :ok = Mount.umount("/more", in: inside)
     say(inside, "echo now /more has $(ls /more | wc -l) files")
 
-    # What cannot be done says why.
+    # The error of a wrong option says why.
     {:error, error} = Mount.mount("tmpfs", "/more", in: inside, options: [sise: "1m"])
     IO.puts("  " <> Exception.message(error))
   end
@@ -162,11 +162,11 @@ defmodule Container do
     end
   end
 
-  # The message of an error says what it takes.
+  # The message of an error says what is needed.
   defp ok!(:ok), do: :ok
   defp ok!({:error, error}), do: raise(error)
 
-  # What a command says that the root of the container runs.
+  # Prints the output of a command that the root of the container runs.
   defp say({:pid, pid}, command) do
     namespaces = ~w(--user --mount --pid --setuid 0 --setgid 0 -- sh -c)
     args = ["--target", "#{pid}"] ++ namespaces ++ [command]

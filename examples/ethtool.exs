@@ -1,8 +1,8 @@
-# Which links of this machine are up, how fast they are and in which mode, over generic netlink:
+# Prints for each link of this machine whether it is up, its speed and its mode, over generic netlink:
 #
 #     mix run examples/ethtool.exs
 #
-# The family ethtool (Linux 5.6) has what the tool of that name shows. It takes no root to look.
+# The family ethtool (Linux 5.6) has the data that the tool ethtool shows. Reading it needs no root.
 
 defmodule Ethtool do
   alias LinxNative.{Conn, Genetlink}
@@ -19,7 +19,7 @@ defmodule Ethtool do
   def run do
     {:ok, conn} = Conn.start_link(:generic)
 
-    # By its name: its number is another on each boot.
+    # By its name, because its number may differ after a reboot.
     case Genetlink.family(conn, "ethtool") do
       {:ok, ethtool} -> show(conn, ethtool)
       {:error, error} -> IO.puts(Exception.message(error))
@@ -29,7 +29,7 @@ defmodule Ethtool do
   end
 
   defp show(conn, ethtool) do
-    # Not every link has a mode.
+    # Some links have no mode.
     modes = all(conn, ethtool, @linkmodes_get, @linkmodes)
 
     for {name, state} <- all(conn, ethtool, @linkstate_get, @linkstate) do
@@ -37,7 +37,7 @@ defmodule Ethtool do
     end
   end
 
-  # What a command says of every link, by the name of the link.
+  # Returns the attributes of a command for every link, by the name of the link.
   defp all(conn, ethtool, command, schema) do
     request = Genetlink.message(ethtool, command, flags: [:dump], schema: schema)
     {:ok, replies} = Conn.request(conn, request)

@@ -1,8 +1,8 @@
-# What happens to the links of a network namespace, told as it happens. As root:
+# Prints the changes of the links of a network namespace as they happen. Run it as root:
 #
 #     mix run examples/link_events.exs
 #
-# Two connections into one namespace: one follows the events, the other makes them happen.
+# It has two connections in one namespace: one receives the events, the other makes the changes.
 
 defmodule LinkEvents do
   alias LinxNative.{Conn, Rtnetlink}
@@ -11,7 +11,7 @@ defmodule LinkEvents do
     {port, pid} = start_container()
     where = [netns: {:pid, pid}]
 
-    # A connection is a process, linked to this one. What it follows comes here as messages.
+    # A connection is a process that is linked to this one. Its events come here as messages.
     {:ok, events} =
       Conn.start_link(:route, [groups: [:link], active: true, subscriber: self()] ++ where)
 
@@ -21,13 +21,13 @@ defmodule LinkEvents do
     follow(events, %{})
     :ok = Task.await(changes)
 
-    # The namespace ends with the last that is in it: two connections and a process.
+    # The namespace ends with the last user of it: two connections and a process.
     :ok = Conn.close(events)
     :ok = Conn.close(conn)
     Port.close(port)
   end
 
-  # Each request returns when the kernel has done it. A new link is a bridge here, as that needs nothing else.
+  # Each request returns when the kernel has carried it out. The new link is a bridge, because that needs no other link.
   defp change(conn) do
     bridge = [ifname: "blue", linkinfo: [kind: "bridge"]]
     request!(conn, :newlink, flags: [:create, :excl], attributes: bridge)
@@ -36,7 +36,7 @@ defmodule LinkEvents do
     index = Rtnetlink.decode!(reply).header.index
 
     request!(conn, :newlink, header: [index: index], attributes: [ifname: "green"])
-    # The flag, and which of the flags to change.
+    # The new flags, and a mask of the flags to change.
     request!(conn, :newlink, header: [index: index, flags: [:up], change: [:up]])
     request!(conn, :dellink, header: [index: index])
     :ok
@@ -47,14 +47,14 @@ defmodule LinkEvents do
     replies
   end
 
-  # Until a link is deleted. `known` has the names by index.
+  # Receives events until a link is deleted. `known` has the names by index.
   defp follow(events, known) do
     receive do
       {:netlink, ^events, messages, _origin} ->
         {known, deleted?} = Enum.reduce(messages, {known, false}, &tell/2)
         if not deleted?, do: follow(events, known)
 
-      # Events were lost, say. A real program would ask for all links now.
+      # For example, events were lost. A real program would ask for all links now.
       {:netlink_error, ^events, error} ->
         raise error
     after
@@ -82,8 +82,8 @@ defmodule LinkEvents do
     {Map.put(known, index, name), deleted? or type == :dellink}
   end
 
-  # A process in a network namespace of its own. It ends when the port is closed, as `cat` ends with its input; so
-  # nothing is left, whatever happens here.
+  # Starts a process in a network namespace of its own. It ends when the port is closed, because `cat` ends with its input. So nothing
+  # is left, whatever happens here.
   defp start_container do
     unshare = System.find_executable("unshare")
     port = Port.open({:spawn_executable, unshare}, args: ["--net", "cat"])
@@ -93,10 +93,10 @@ defmodule LinkEvents do
     {port, pid}
   end
 
-  # The process begins in our namespace.
+  # The process begins in the VM's namespace.
   defp await_namespace(pid, ours) do
     case LinxNative.netns_id({:pid, pid}) do
-      {:error, reason} -> raise "unshare has ended (#{reason}): this takes root"
+      {:error, reason} -> raise "unshare has ended (#{reason}): this needs root"
       ^ours -> await_namespace(pid, ours)
       theirs -> theirs
     end

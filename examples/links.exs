@@ -1,9 +1,9 @@
-# The links of every network namespace of this machine, a line for each namespace. As root:
+# Prints the links of every network namespace of this machine, one line for each namespace. Run it as root:
 #
 #     mix run examples/links.exs
 #
-# A namespace has no name of its own. It is known by the files that lead to it: one of each process that is in it, and those
-# that `ip netns add` makes. Two files are of the same namespace if LinxNative.netns_id/1 says the same.
+# A namespace has no name of its own. It is found by the files that refer to it: one of each process in it, and the files that
+# `ip netns add` makes. Two files are of the same namespace if LinxNative.netns_id/1 returns the same for both.
 
 defmodule Links do
   alias LinxNative.{Conn, Rtnetlink}
@@ -39,9 +39,9 @@ defmodule Links do
     end
   end
 
-  # The connection opens its socket in that namespace; nothing else of this VM goes there.
+  # The connection opens its socket in that namespace. Nothing else of this VM enters it.
   defp links(path) do
-    # A dump: all there are.
+    # A dump has all links.
     request = Rtnetlink.message(:getlink, flags: [:dump])
 
     with {:ok, conn} <- Conn.start_link(:route, netns: {:path, path}),

@@ -1,7 +1,6 @@
 defmodule LinxNative.Conn.CallTest do
   @moduledoc """
-  How a connection is called: by a name that nobody has, while it does not run, from another node, and by very many at a
-  time.
+  Calls of a connection: by an unknown name, while it is suspended, from another node, and by very many processes at a time.
   """
 
   use LinxNative.Test.Case

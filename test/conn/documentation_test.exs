@@ -1,6 +1,6 @@
 defmodule LinxNative.DocumentationTest do
   @moduledoc """
-  The examples in the documentation of the modules around `LinxNative.Conn` do what they say.
+  Runs the examples in the documentation of the modules around `LinxNative.Conn`.
   """
 
   use LinxNative.Test.Case

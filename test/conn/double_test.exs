@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.DoubleTest do
   @moduledoc """
-  `LinxNative.Conn.Test`: a connection whose answers a test gives.
+  `LinxNative.Conn.Test`: a test double of a connection.
   """
 
   use ExUnit.Case, async: true

@@ -1,6 +1,6 @@
 defmodule LinxNative.ErrnoTest do
   @moduledoc """
-  Names of errnos, against those that the C library has.
+  Names of errnos, compared with those of the C library.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.EventsTest do
   @moduledoc """
-  Events: all of them, in their order, or word of where some are missing.
+  Events: all of them arrive in order, or a loss is reported at its place.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.ExamplesTest do
   @moduledoc """
-  The programs of `examples/` and the example of `README.md` work, and say what they are to say.
+  Runs the programs of `examples/` and the examples of `README.md`, and checks their output.
   """
 
   use LinxNative.Test.Case

@@ -1,9 +1,9 @@
 defmodule LinxNative.Conn.ForeignTest do
   @moduledoc """
-  What others send to the port or to a group of a `LinxNative.Conn`, forged or broken, and what does not fit.
+  Messages that other programs send to the port or to a group of a `LinxNative.Conn`: forged, malformed or too long.
 
-  Any process may send to a port of `:usersock`, and root to one of `:route`, so the sequence number and the port id of an
-  answer prove nothing.
+  Any process may send to a port of `:usersock`, and root to a port of `:route`. So the sequence number and the port id of an answer
+  prove nothing.
   """
 
   use LinxNative.Test.Case

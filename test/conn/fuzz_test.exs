@@ -1,7 +1,7 @@
 defmodule LinxNative.Conn.FuzzTest do
   @moduledoc """
-  A million inputs for what takes netlink messages and attributes apart: random bytes, valid ones,
-  and valid ones with flipped bits, cut, spliced, or with other lengths.
+  Decodes a million netlink messages and attributes: random bytes, valid ones, and valid ones with
+  flipped bits, cut, spliced, or with other lengths.
   """
 
   # Not async: the atoms are those of the whole VM.

@@ -1,6 +1,6 @@
 defmodule LinxNative.GenetlinkTest do
   @moduledoc """
-  Generic netlink, with the families that every kernel of the tests has: `nlctrl`, and `ethtool` of Linux 5.6.
+  Generic netlink, with the families that every tested kernel has: `nlctrl`, and `ethtool` since Linux 5.6.
   """
 
   use LinxNative.Test.Case

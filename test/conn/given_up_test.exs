@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.GivenUpTest do
   @moduledoc """
-  Requests that are given up, as their time is over or their caller was killed: they hold up nobody.
+  Requests that are given up, because their timeout is over or their caller was killed, delay no other request.
   """
 
   use LinxNative.Test.Case

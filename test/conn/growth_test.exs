@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.GrowthTest do
   @moduledoc """
-  A connection that lives long: what it was asked for leaves nothing in it, however that ended.
+  Requests leave nothing in a long-lived connection, however they end.
   """
 
   use LinxNative.Test.Case

@@ -1,7 +1,7 @@
 defmodule LinxNative.HeadersTest do
   @moduledoc """
-  The numbers behind the names of `LinxNative.Rtnetlink` and `LinxNative.Genetlink`, those in their documentation, and the
-  layout of the headers of messages are those of the kernel's headers: a C compiler compares them.
+  Compares numbers and layouts with the kernel's headers, by a C compiler: the numbers behind the names of `LinxNative.Rtnetlink` and
+  `LinxNative.Genetlink`, the numbers in their documentation, and the layout of the headers of messages.
   """
 
   use LinxNative.Test.Case

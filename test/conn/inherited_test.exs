@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.InheritedTest do
   @moduledoc """
-  No descriptor is without close-on-exec at any time, or a program that the VM starts meanwhile would have it.
+  Every descriptor is close-on-exec from its creation, so a program that the VM starts does not inherit it.
   """
 
   use LinxNative.Test.Case

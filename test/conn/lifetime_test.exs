@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.LifetimeTest do
   @moduledoc """
-  However a connection ends, its descriptor is closed, and so its namespace goes when nothing else is in there.
+  The descriptor of a connection is closed however the connection ends, and so its namespace is released.
   """
 
   use LinxNative.Test.Case

@@ -1,7 +1,7 @@
 defmodule LinxNative.Conn.MemoryTest do
   @moduledoc """
-  How much memory connections take: idle, after a large answer, and while they stream one. `script/bench --connections`
-  measures the same at full size.
+  The memory of connections: idle, after a large answer, and during a stream. `script/bench --connections` measures the same at full
+  size.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.MistakesTest do
   @moduledoc """
-  A name that does not exist, or a value that is not possible, is answered with those that are.
+  The error for an unknown name or an invalid value lists the valid ones.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.NamesFuzzTest do
   @moduledoc """
-  Messages of the kernel with bytes changed, cut and put in, for what gives names to their numbers.
+  Decodes messages of the kernel with changed, removed and inserted bytes, by the modules that name their numbers.
   """
 
   # Not async: the atoms are those of the whole VM.

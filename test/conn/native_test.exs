@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.NativeTest do
   @moduledoc """
-  The socket as a term: who owns it, what ends it, and what cannot be done to it.
+  The socket as a resource of the VM: its owner, how it is closed, and wrong arguments.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.NetnsIdTest do
   @moduledoc """
-  `LinxNative.netns_id/1`: of whatever has a network namespace, and of each name for one.
+  `LinxNative.netns_id/1`, for everything that has a network namespace, and for each way to name one.
   """
 
   use LinxNative.Test.Case

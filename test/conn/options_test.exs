@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.OptionsTest do
   @moduledoc """
-  The arguments of `LinxNative.Conn`: a wrong one raises in the process that gave it, and both ends of each range are taken.
+  The arguments of `LinxNative.Conn`: a wrong one raises in the calling process, and both ends of each range are accepted.
   """
 
   use LinxNative.Test.Case

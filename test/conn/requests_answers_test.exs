@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.RequestsAnswersTest do
   @moduledoc """
-  `LinxNative.Conn.Requests`: which messages are the answer to which request, and what that answer is.
+  `LinxNative.Conn.Requests`: assigns messages to requests, and returns answers.
   """
 
   use ExUnit.Case, async: true

@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.RequestsSendingTest do
   @moduledoc """
-  `LinxNative.Conn.Requests`: which request is sent when, with which number, and what is left of those given up.
+  `LinxNative.Conn.Requests`: the order of sending, sequence numbers, and requests that are given up.
   """
 
   use ExUnit.Case, async: true

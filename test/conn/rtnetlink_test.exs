@@ -1,6 +1,6 @@
 defmodule LinxNative.RtnetlinkTest do
   @moduledoc """
-  Messages of rtnetlink by name, as the kernel takes and gives them.
+  Messages of rtnetlink by name, exchanged with the kernel.
   """
 
   use LinxNative.Test.Case

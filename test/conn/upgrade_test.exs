@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.UpgradeTest do
   @moduledoc """
-  A code upgrade to a library whose sockets are laid out otherwise, with sockets open.
+  A code upgrade to a library whose sockets have another memory layout, while sockets are open.
   """
 
   use LinxNative.Test.Case

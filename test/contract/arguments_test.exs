@@ -1,6 +1,6 @@
 defmodule LinxNative.ArgumentsTest do
   @moduledoc """
-  Every argument of every function: terms of every other type, and both ends of its range and what is just beyond.
+  Every argument of every function: terms of every other type, both ends of its range, and the values just beyond.
   """
 
   use LinxNative.Test.Case

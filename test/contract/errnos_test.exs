@@ -1,6 +1,6 @@
 defmodule LinxNative.ErrnosTest do
   @moduledoc """
-  Every errno that a system call can fail with, and what the caller gets for it.
+  Every errno that a system call can return, and its form in the result.
   """
 
   use LinxNative.Test.Case

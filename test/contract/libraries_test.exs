@@ -1,6 +1,6 @@
 defmodule LinxNative.LibrariesTest do
   @moduledoc """
-  What the two files offer, how the VM runs it, and what happens where a file does not fit.
+  The functions of the two libraries, their scheduling, and the errors for a library that does not fit.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.MountCreateTargetTest do
   @moduledoc """
-  `Linx.Mount.Native.mount/8` with `create_target`: what is made, and that a bind is the one that `mount(2)` makes.
+  `Linx.Mount.Native.mount/8` with `create_target`: the file that is made, and the same effect of a bind as by `mount(2)`.
   """
 
   use LinxNative.Test.Case

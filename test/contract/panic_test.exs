@@ -1,6 +1,6 @@
 defmodule LinxNative.PanicTest do
   @moduledoc """
-  No panic reaches the VM. The probe has the entry of the libraries, and panics where they could.
+  No panic reaches the VM. The probe library has the same entry as the libraries, and panics in each place where they could.
   """
 
   use LinxNative.Test.Case

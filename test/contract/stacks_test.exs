@@ -1,6 +1,6 @@
 defmodule LinxNative.StacksTest do
   @moduledoc """
-  The smallest stacks that a VM can be given: no call ends it.
+  No call ends a VM with the smallest possible stacks.
   """
 
   use LinxNative.Test.Case

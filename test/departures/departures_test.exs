@@ -1,7 +1,7 @@
 defmodule LinxNative.DeparturesTest do
   @moduledoc """
-  What we do otherwise than the C code, on both: `LinxNative.Test.Departures` has the list. D1 is in the test of the
-  arguments, D8 in that of reloading.
+  The differences from the C code, on both implementations. `LinxNative.Test.Departures` has the list. The test of the arguments has
+  D1, the test of reloads has D8.
   """
 
   use LinxNative.Test.Case

@@ -1,7 +1,6 @@
 defmodule LinxNative.LastNameTest do
   @moduledoc """
-  A container that changes the names of a target between two system calls of a call: each time at the one instant that
-  matters, not by chance.
+  A container changes the names of a target between two system calls of a call, each time at the critical moment, not by chance.
   """
 
   use LinxNative.Test.Case

@@ -1,7 +1,6 @@
 defmodule LinxNative.ProcfsTest do
   @moduledoc """
-  The two ways to mount as seen from a PID namespace, without a process and by a child: a caller must not be able to tell
-  which one it was.
+  The two ways to mount as seen from a PID namespace, without a process and by a child, give the same results.
   """
 
   use LinxNative.Test.Case

@@ -1,7 +1,7 @@
 defmodule LinxNative.HostileDaemonsTest do
   @moduledoc """
-  FUSE and autofs as seen from a container's PID namespace. On every kernel a child mounts them there. SECURITY.md says what
-  the container can read of that child, and do to it.
+  FUSE and autofs as seen from a container's PID namespace. On every kernel a child mounts them there. SECURITY.md says what the
+  container can read of that child and do to it.
   """
 
   use LinxNative.Test.Case

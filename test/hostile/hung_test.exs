@@ -1,6 +1,6 @@
 defmodule LinxNative.HostileHungTest do
   @moduledoc """
-  A container's file system that does not answer, and calls that look a name up in it.
+  Calls that look a name up in a container's file system that does not answer.
   """
 
   use LinxNative.Test.Case

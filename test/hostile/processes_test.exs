@@ -1,6 +1,6 @@
 defmodule LinxNative.HostileProcessesTest do
   @moduledoc """
-  A container that looks for processes of the VM in its PID namespace, kills them and stops them, while the VM mounts there.
+  A container looks for processes of the VM in its PID namespace, kills and stops them, while the VM mounts there.
   """
 
   use LinxNative.Test.Case

@@ -1,7 +1,7 @@
 defmodule LinxNative.ProcfsWaysTest do
   @moduledoc """
-  A procfs of a container, mounted from outside, compared with the one that `mount(2)` makes inside: for many combinations of
-  flags, options and sources the result is the same, and so is what is mounted.
+  A procfs of a container that is mounted from outside has the same result and the same mount as one that `mount(2)` makes inside, for
+  many combinations of flags, options and sources.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.LibraryTest do
   @moduledoc """
-  What the file of `LinxNative.Native` offers, and how it is to be mapped.
+  The functions of the library of `LinxNative.Native`, and how it is linked.
   """
 
   use ExUnit.Case, async: true

@@ -1,6 +1,6 @@
 defmodule Mix.Tasks.Compile.LinxNativeTest do
   @moduledoc """
-  The compiler task in a project in a temporary folder, with a shell script in place of cargo.
+  The compiler task in a project in a temporary folder, with a shell script instead of cargo.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.DocsTest do
   @moduledoc """
-  What `script/docs` makes the documentation of: the modules that are for users, and every guide.
+  The documentation that `script/docs` builds: the modules for users, and every guide.
   """
 
   use ExUnit.Case, async: true

@@ -1,6 +1,6 @@
 defmodule LinxNative.PackageTest do
   @moduledoc """
-  What a package has of this project: all that its users build, and no tool of the tests.
+  The files of the package: all that users build, and no tool of the tests.
   """
 
   use ExUnit.Case, async: true

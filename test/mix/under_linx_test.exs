@@ -1,6 +1,6 @@
 defmodule LinxNative.UnderLinxTest do
   @moduledoc """
-  An application that has Linx and adds one line; script/integration does more of it.
+  An application that has Linx and adds one line to its `deps`. `script/integration` tests more of it.
   """
 
   use ExUnit.Case, async: true

@@ -1,6 +1,6 @@
 defmodule LinxNative.WorkspacesTest do
   @moduledoc """
-  The Cargo workspaces: of the product, of the tools of the tests, and of those of the benchmarks.
+  The Cargo workspaces: the product, the tools of the tests, and the tools of the benchmarks.
   """
 
   use ExUnit.Case, async: true

@@ -1,6 +1,6 @@
 defmodule LinxNative.Mount.BindTest do
   @moduledoc """
-  `LinxNative.Mount.bind/3`: from here into containers, out of them, and from one into another.
+  `LinxNative.Mount.bind/3`: from the host into containers, out of them, and from one container into another.
   """
 
   use LinxNative.Test.Case

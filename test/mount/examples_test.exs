@@ -1,6 +1,6 @@
 defmodule LinxNative.Mount.ExamplesTest do
   @moduledoc """
-  The container of `examples/container.exs`, and that of the documentation of `LinxNative.Mount`.
+  Runs `examples/container.exs`, and the example in the documentation of `LinxNative.Mount`.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.Mount.GivenUpTest do
   @moduledoc """
-  Calls of `LinxNative.Mount` whose time is over, or whose caller was killed: nothing is mounted, nothing of the VM is held.
+  Calls of `LinxNative.Mount` that time out, or whose caller is killed, mount nothing and hold nothing of the VM.
   """
 
   use LinxNative.Test.Case

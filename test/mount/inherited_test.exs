@@ -1,7 +1,6 @@
 defmodule LinxNative.Mount.InheritedTest do
   @moduledoc """
-  No descriptor of `LinxNative.Mount` is without close-on-exec at any time, or a program that the VM starts meanwhile would
-  have it.
+  Every descriptor of `LinxNative.Mount` is close-on-exec from its creation, so a program that the VM starts does not inherit it.
   """
 
   use LinxNative.Test.Case

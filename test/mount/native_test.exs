@@ -1,6 +1,6 @@
 defmodule LinxNative.Mount.NativeTest do
   @moduledoc """
-  The native functions of `LinxNative.Mount`: their arguments, and the module loaded again.
+  The native functions of `LinxNative.Mount`: their arguments, and a reload of the module.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.Mount.OptionsTest do
   @moduledoc """
-  Wrong arguments of `LinxNative.Mount`, and what is said of them; what its errors say.
+  Messages of `LinxNative.Mount`: for wrong arguments, and of its errors.
   """
 
   use ExUnit.Case, async: true

@@ -1,6 +1,6 @@
 defmodule LinxNative.Mount.RaceTest do
   @moduledoc """
-  A container that swaps a directory of each path for a link out of it, as fast as it can: no function is led outside.
+  A container swaps a directory of each path for a link that leads out of it, as fast as it can. No function follows it.
   """
 
   use LinxNative.Test.Case

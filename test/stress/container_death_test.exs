@@ -1,6 +1,6 @@
 defmodule LinxNative.ContainerDeathTest do
   @moduledoc """
-  A container that dies while a call works on it, at each of its system calls; and one whose pid is another's then.
+  A container ends during a call, at each of the call's system calls, and its pid is reused.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.GrowthTest do
   @moduledoc """
-  Calls that are made over and over, right and wrong ones, and do not make the VM grow.
+  Repeated calls, valid and failing ones, do not make the VM grow.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.KilledTest do
   @moduledoc """
-  Processes that are killed in the middle of a call. Nothing is left of it, and it begins no mount any more.
+  Processes are killed in the middle of a call. The call leaves nothing, and begins no mount.
   """
 
   use LinxNative.Test.Case

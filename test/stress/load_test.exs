@@ -1,6 +1,6 @@
 defmodule LinxNative.LoadTest do
   @moduledoc """
-  Many calls at once, failing ones among them, leave the VM as it was.
+  Many calls at once, failing ones among them, leave nothing in the VM.
   """
 
   use LinxNative.Test.Case

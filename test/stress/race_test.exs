@@ -1,6 +1,6 @@
 defmodule LinxNative.RaceTest do
   @moduledoc """
-  A container that swaps a directory of the path for a link, as fast as it can, while devices are bound below it.
+  A container swaps a directory of the path for a link, as fast as it can, while devices are bound below it.
   """
 
   use LinxNative.Test.Case

@@ -1,6 +1,6 @@
 defmodule LinxNative.RandomTest do
   @moduledoc """
-  Thousands of random calls on both implementations, each in a VM and a container of its own: same answers, same mounts.
+  Thousands of random calls on both implementations, each in a VM and a container of its own, give the same answers and mounts.
   """
 
   use LinxNative.Test.Case

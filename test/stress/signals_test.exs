@@ -1,6 +1,6 @@
 defmodule LinxNative.SignalsTest do
   @moduledoc """
-  A signal for the VM is handled by its own threads: none that is in another namespace, or about to be, takes one.
+  Only the VM's own threads handle its signals. A thread that enters a namespace handles none.
   """
 
   use LinxNative.Test.Case

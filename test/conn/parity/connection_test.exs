@@ -1,7 +1,6 @@
 defmodule LinxNative.Conn.Parity.ConnectionTest do
   @moduledoc """
-  What rows of the table "Compared with mdlayher/netlink" of `LinxNative.Conn` promise, under the rows' names: of the
-  connection itself.
+  Tests rows of the table "Compared with mdlayher/netlink", under the rows' names: the connection itself.
   """
 
   use LinxNative.Test.Case

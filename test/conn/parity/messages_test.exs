@@ -1,7 +1,6 @@
 defmodule LinxNative.Conn.Parity.MessagesTest do
   @moduledoc """
-  What rows of the table "Compared with mdlayher/netlink" of `LinxNative.Conn` promise, under the rows' names: of what
-  is sent and received.
+  Tests rows of the table "Compared with mdlayher/netlink", under the rows' names: sending and receiving.
   """
 
   use LinxNative.Test.Case

@@ -1,7 +1,6 @@
 defmodule LinxNative.Conn.Parity.OptionsTest do
   @moduledoc """
-  What rows of the table "Compared with mdlayher/netlink" of `LinxNative.Conn` promise, under the rows' names: of the
-  options and filters of a socket.
+  Tests rows of the table "Compared with mdlayher/netlink", under the rows' names: the options and filters of a socket.
   """
 
   use LinxNative.Test.Case

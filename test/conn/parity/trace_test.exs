@@ -1,6 +1,6 @@
 defmodule LinxNative.Conn.Parity.TraceTest do
   @moduledoc """
-  Looking on at what goes over a connection.
+  Tests rows of the table "Compared with mdlayher/netlink", under the rows' names: traces.
   """
 
   use LinxNative.Test.Case

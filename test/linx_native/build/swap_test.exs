@@ -1,6 +1,6 @@
 defmodule LinxNative.Build.SwapTest do
   @moduledoc """
-  The files; what the VMs make of them is tried by script/integration.
+  The files of a swap. `script/integration` tests how VMs load them.
   """
 
   use ExUnit.Case, async: true
