@@ -1,7 +1,7 @@
 defmodule LinxNative.MixProject do
   use Mix.Project
 
-  # Whoever has us as a dependency is the project that Mix has at hand when it asks for ours.
+  # When Mix loads this project as a dependency, Mix.Project.get/0 still returns the project that depends on it.
   def project do
     under_linx? = under_linx?(Mix.Project.get())
 
@@ -10,7 +10,7 @@ defmodule LinxNative.MixProject do
       version: version(),
       elixir: "~> 1.14",
       elixirc_paths: elixirc_paths(Mix.env(), under_linx?),
-      # Last: the task is a module of this project and has to be compiled itself first.
+      # Last, because the task is a module of this project, which has to be compiled first.
       compilers: Mix.compilers() ++ [:linx_native],
       start_permanent: Mix.env() == :prod,
       deps: [],
@@ -22,11 +22,11 @@ defmodule LinxNative.MixProject do
 
   def application, do: [extra_applications: extra_applications(Mix.env())]
 
-  # To capture logs takes Elixir's Logger; the libraries themselves do without.
+  # Capturing logs in tests needs Elixir's Logger. The libraries do not need it.
   defp extra_applications(:test), do: [:logger]
   defp extra_applications(_env), do: []
 
-  # Linx has the modules in lib/linx itself.
+  # Linx has its own modules of lib/linx.
   defp elixirc_paths(env, true) do
     ["lib" | more] = elixirc_paths(env, false)
     (Path.wildcard("lib/*") -- ["lib/linx"]) ++ more
@@ -57,7 +57,8 @@ defmodule LinxNative.MixProject do
 
   defp linx?(config), do: config[:app] == :linx or List.keymember?(config[:deps], :linx, 0)
 
-  # When the dependencies are there, before the project's own code runs; and, for Linx itself, when all is.
+  # Swaps after the first compiler, when the dependencies are compiled and before the project's own code runs. For Linx itself, swaps
+  # after the last compiler.
   defp swap_in_compile(config) do
     compilers = config[:compilers] || Mix.compilers()
 
@@ -71,7 +72,7 @@ defmodule LinxNative.MixProject do
     Code.prepend_path(Path.join(Mix.Project.build_path(), "lib/linx_native/ebin"))
     under_linx = LinxNative.Build.UnderLinx
 
-    # It is not there where the project has us in another environment only.
+    # The module does not exist if the project has linx_native only in another Mix environment.
     with true <- Code.ensure_loaded?(under_linx),
          {done, more} when done != :noop <- under_linx.run() do
       {done, diagnostics ++ more}
@@ -80,7 +81,8 @@ defmodule LinxNative.MixProject do
     end
   end
 
-  # In an umbrella there is no such place, and the projects of its apps cannot be loaded while Mix loads this one.
+  # Returns the atoms in a mix.exs. An umbrella has no such compilers, and Mix cannot load the projects of its apps while it loads this
+  # one.
   defp atoms(file) do
     {_, atoms} =
       file
@@ -105,7 +107,7 @@ defmodule LinxNative.MixProject do
     ]
   end
 
-  # For ExDoc, which is no dependency: script/docs brings it.
+  # For ExDoc, which is not a dependency. script/docs installs it.
   defp docs do
     [
       main: "readme",

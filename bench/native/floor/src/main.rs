@@ -1,4 +1,4 @@
-//! The floor of the benchmark: the system calls of the libraries, made by a program without a BEAM.
+//! The lower bound of the benchmark: the system calls of the libraries, made by a program without a BEAM.
 //!
 //! Reads commands, one a line, and answers each with lines of nanoseconds, one number per call:
 //!
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use thread_kind::ThreadKind;
 
-/// What a command comes to: its lines. An error is for a person to read.
+/// The result of a command: its lines. An error is printed.
 type Outcome = Result<Vec<Vec<Duration>>, Box<dyn Error>>;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -57,14 +57,14 @@ fn run(command: &str) -> Outcome {
     }
 }
 
-/// What `f` returned, and how long it took.
+/// Returns the result of `f`, and how long it took.
 fn timed<T>(f: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let value = f();
     (value, start.elapsed())
 }
 
-/// The answer to a command with a THREAD that makes no sense for it.
+/// Returns the error of a command that does not support its THREAD.
 fn unsupported<T>(thread_kind: ThreadKind) -> Result<T, Box<dyn Error>> {
     Err(format!("not supported on the thread {thread_kind:?}").into())
 }

@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use crate::thread_kind::{ThreadKind, on_clone, on_pthread};
 use crate::{Outcome, syscall, timed, unsupported};
 
-/// The times of so many mounts of a tmpfs, and of the unmounts that follow each. `plain` is here, without the namespace.
+/// Returns the times of `calls` mounts of a tmpfs, and of the unmount after each. `plain` mounts in its own namespace.
 pub(crate) fn run(
     thread_kind: ThreadKind,
     calls: usize,
@@ -35,7 +35,7 @@ pub(crate) fn run(
     Ok(vec![mounts, umounts])
 }
 
-/// The times of so many mounts of the procfs of a PID namespace; the unmounts are not counted.
+/// Returns the times of `calls` mounts of the procfs of a PID namespace, without the unmounts.
 pub(crate) fn run_procfs(
     thread_kind: ThreadKind,
     calls: usize,
@@ -52,7 +52,7 @@ pub(crate) fn run_procfs(
     Ok(vec![mounts])
 }
 
-/// The times of so many mounts by descriptor: of a tmpfs, then of a bind of `/proc`. The unmounts are not counted.
+/// Returns the times of `calls` mounts by descriptor, without the unmounts: of a tmpfs, then of a bind of `/proc`.
 pub(crate) fn run_detached(
     thread_kind: ThreadKind,
     calls: usize,

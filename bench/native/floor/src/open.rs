@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use crate::thread_kind::{ThreadKind, on_clone, on_pthread};
 use crate::{Outcome, timed};
 
-/// The time of each of so many calls; the closing of the socket is not counted.
+/// Returns the time of each of `calls` calls, without closing the socket.
 pub(crate) fn run(thread_kind: ThreadKind, calls: usize, namespace: &CStr) -> Outcome {
     let home = open_namespace(c"/proc/self/ns/net")?;
     let one = || {

@@ -1,10 +1,10 @@
-//! On which thread the system calls are made.
+//! The kinds of thread that make the system calls.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "this program has threads of its own only"
 )]
-// The bare system calls are what is measured.
+// The benchmark measures bare system calls.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -35,8 +35,8 @@ impl FromStr for ThreadKind {
     }
 }
 
-/// As little as a thread can be: it shares all it can, but not root and working directory, which would keep it out of
-/// mount namespaces; its caller sleeps in the kernel until it is gone.
+/// The flags of the cheapest thread. It shares everything but root and working directory, which it needs to enter mount namespaces. Its
+/// caller sleeps in the kernel until it has ended.
 const CHEAPEST: c_int = libc::CLONE_VM
     | libc::CLONE_VFORK
     | libc::CLONE_THREAD
@@ -55,7 +55,7 @@ struct Job<F, T> {
 
 /// Runs `f`, which makes system calls and nothing else, on the cheapest thread.
 ///
-/// No signal is blocked and no panic is caught, as a library has to: this is the floor.
+/// It neither blocks signals nor catches panics, as a library has to, because this is the lower bound.
 pub(crate) fn on_clone<T>(f: impl FnOnce() -> T) -> nix::Result<T> {
     fn start<F: FnOnce() -> T, T>(_: &Job<F, T>) -> extern "C" fn(*mut c_void) -> c_int {
         clone_main::<F, T>

@@ -1,4 +1,4 @@
-//! System calls by name, some of them narrowed down to certain arguments.
+//! System calls by name, some of them limited to certain arguments.
 
 use libc::{c_int, c_long};
 
@@ -9,7 +9,7 @@ pub(crate) struct Call {
     pub(crate) only: Option<Condition>,
 }
 
-/// Only those calls whose argument, as far as `mask` goes, is `value`.
+/// Limits a system call to those whose argument, masked by `mask`, is `value`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Condition {
     pub(crate) argument: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Condition {
 }
 
 impl Call {
-    /// Whether this is a call with that number and these arguments.
+    /// Reports whether a call with that number and these arguments matches.
     pub(crate) fn matches(&self, number: c_long, arguments: &[u64]) -> bool {
         let meets = |only: Condition| {
             let argument = arguments.get(only.argument as usize).copied();
@@ -29,10 +29,10 @@ impl Call {
     }
 }
 
-/// The one that is called so.
+/// Returns the system call of a name.
 pub(crate) fn call(name: &str) -> Result<Call, String> {
     let (number, only) = match name {
-        // Narrowed down, since the BEAM needs the rest to start.
+        // Limited, because the BEAM needs the other calls to start.
         "clone-process" => (libc::SYS_clone, Some(flags(libc::CLONE_THREAD, 0))),
         "clone-vm-process" => {
             let mask = libc::CLONE_VM | libc::CLONE_THREAD;

@@ -1,5 +1,5 @@
-//! `can`: whether the kernel can do something here. It is asked by doing it: versions say little, as distributions
-//! port features back, and containers forbid them.
+//! `can`: reports whether the kernel supports something, by trying it. Versions are not reliable, because distributions backport
+//! features, and containers forbid them.
 
 #![allow(unsafe_code, reason = "system calls that nix does not wrap")]
 
@@ -17,7 +17,7 @@ use libc::{c_int, c_long, socklen_t};
 use crate::Outcome;
 use crate::lifetime::say;
 
-/// Says `yes` or `no`.
+/// Prints `yes` or `no`.
 pub(crate) fn run(question: &str) -> Outcome {
     let answer = match question {
         "procfs-of-a-pid-namespace" => configures_pidns()?,
@@ -29,7 +29,7 @@ pub(crate) fn run(question: &str) -> Outcome {
     say(if answer { "yes" } else { "no" })
 }
 
-/// Whether a procfs can be given a PID namespace by its option `pidns` (since Linux 6.17).
+/// Reports whether a procfs can be given a PID namespace by its option `pidns` (since Linux 6.17).
 fn configures_pidns() -> io::Result<bool> {
     const FSCONFIG_SET_FD: c_int = 5;
 
@@ -53,7 +53,7 @@ fn configures_pidns() -> io::Result<bool> {
     Ok(answer == 0)
 }
 
-/// Whether the ids of a tmpfs can be mapped (since Linux 6.3).
+/// Reports whether the ids of a tmpfs can be mapped (since Linux 6.3).
 fn maps_ids() -> Result<bool, Box<dyn Error>> {
     const FSCONFIG_CMD_CREATE: c_int = 6;
     const FSMOUNT_CLOEXEC: c_int = 1;
@@ -100,7 +100,7 @@ fn maps_ids() -> Result<bool, Box<dyn Error>> {
     Ok(answer == 0)
 }
 
-/// Whether a pidfd tells the PID namespace of its process (since Linux 6.11).
+/// Reports whether a pidfd gives access to the PID namespace of its process (since Linux 6.11).
 fn tells_namespaces() -> bool {
     const PIDFD_GET_PID_NAMESPACE: libc::Ioctl = libc::_IO(0xff, 5);
 
@@ -119,7 +119,7 @@ fn open_context(file_system: &CStr) -> io::Result<OwnedFd> {
     owned(unsafe { libc::syscall(libc::SYS_fsopen, file_system.as_ptr(), FSOPEN_CLOEXEC) })
 }
 
-/// What a system call that opens returned.
+/// Takes ownership of the descriptor that a system call returned.
 fn owned(returned: c_long) -> io::Result<OwnedFd> {
     let fd = succeeded(returned)?;
     // SAFETY: the kernel just made this descriptor for us; nobody else knows it.
@@ -133,7 +133,7 @@ fn succeeded(returned: c_long) -> io::Result<c_int> {
     }
 }
 
-/// Whether a socket may have buffers beyond the system's limit: it takes `CAP_NET_ADMIN` in the initial user namespace.
+/// Reports whether a socket may have buffers beyond the system's limit, which needs `CAP_NET_ADMIN` in the initial user namespace.
 fn forces_buffers() -> io::Result<bool> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let (bytes, size) = (4096, size_of::<c_int>());

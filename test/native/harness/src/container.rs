@@ -15,7 +15,7 @@ use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid};
 use crate::Outcome;
 use crate::lifetime::{die_with_parent, say, until_dismissed};
 
-/// Enters the namespaces that `options` name, says `ready PID`, and stays until dismissed.
+/// Enters the namespaces that `options` name, prints `ready PID`, and stays until dismissed.
 pub(crate) fn run(options: &[&str]) -> Outcome {
     let namespaces = parse(options)?;
     let (uid, gid) = (geteuid(), getegid());
@@ -53,8 +53,7 @@ fn parse(options: &[&str]) -> Result<CloneFlags, String> {
         })
 }
 
-/// Only a child lives in the new PID namespace; it is that namespace's init, and with it
-/// everything there ends.
+/// Runs a child as the init of the new PID namespace. When it ends, every process of that namespace ends.
 fn hold_with_init() -> Outcome {
     let (ready, mut tell) = pipe()?;
     // SAFETY: this program has a single thread, so the child may do what any process may.
@@ -84,7 +83,7 @@ fn watch(init: Pid, mut ready: PipeReader) -> Outcome {
     Ok(())
 }
 
-/// The life of an init: collects the children that others left behind, until killed.
+/// Acts as an init: reaps orphaned children until it is killed.
 fn reap() -> Outcome {
     let mut child_ended = SigSet::empty();
     child_ended.add(Signal::SIGCHLD);

@@ -1,4 +1,4 @@
-//! `entry`: what a NIF library offers, asked for as the VM does.
+//! `entry`: prints the entry of a NIF library, which it asks for as the VM does.
 
 #![allow(
     unsafe_code,
@@ -11,7 +11,7 @@ use std::slice;
 use crate::Outcome;
 use crate::lifetime::say;
 
-/// Says the module of the library, its NIF version and each of its functions with its scheduling, sorted.
+/// Prints the module of the library, its NIF version, and its functions with their scheduling, sorted.
 pub(crate) fn run(library: &str) -> Outcome {
     let entry = open(library)?;
     say(&format!("module {}", text(entry.module)?))?;
@@ -101,7 +101,7 @@ fn text(string: *const c_char) -> Result<String, String> {
     Ok(string.to_string_lossy().into_owned())
 }
 
-/// The functions of the VM that the libraries use. One that lacks here, the linker names.
+/// The functions of the VM that the libraries use. The linker names any that is missing here.
 macro_rules! functions_of_the_vm {
     ($($name:ident)*) => {
         $(

@@ -1,4 +1,4 @@
-//! Errnos as a person writes them.
+//! Errnos by name or number.
 
 use nix::errno::Errno;
 
@@ -8,7 +8,7 @@ use crate::lifetime::say;
 /// The kernel uses the numbers below.
 const END: i32 = 134;
 
-/// Says each number that has a name, and the name.
+/// Prints each number that has a name, and the name.
 pub(crate) fn run() -> Outcome {
     (1..END)
         .map(|number| (number, Errno::from_raw(number)))

@@ -17,7 +17,7 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
-/// More than the kernel asks for at once if it is told that it may write a page.
+/// Larger than any request of the kernel, which may write at most a page.
 const LONGEST: usize = 128 * 1024;
 const PAGE: u32 = 4096;
 const HEADER: usize = 40;
@@ -33,14 +33,14 @@ const INIT: u32 = 26;
 const INTERRUPT: u32 = 36;
 const BATCH_FORGET: u32 = 42;
 
-/// What the daemon says to the kernel at first.
+/// The answer of the daemon to the kernel's first request.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Start {
-    /// That it may ask for several names of a folder at a time.
+    /// The kernel may look up several names of a folder at a time.
     Parallel,
-    /// That it may not: while one look-up waits, others in that folder wait where no signal reaches them.
+    /// The kernel may look up one name of a folder at a time. While it waits, other look-ups in that folder wait uninterruptibly.
     Serial,
-    /// Nothing. Look-ups wait as with the above.
+    /// No answer. Look-ups wait as with `Serial`.
     Never,
 }
 
@@ -99,7 +99,7 @@ fn mount_at(target: &str, fstype: &str, options: &str) -> nix::Result<()> {
     mount(Some(fstype), target, Some(fstype), none, Some(options))
 }
 
-/// The minor number of its device. A look at the folder itself would have to be answered.
+/// Returns the minor number of its device, without a look-up of the folder, which the daemon would have to answer.
 fn connection(folder: &str) -> Result<u64, Box<dyn Error>> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let mut devices = mounts.lines().filter_map(|mount| {

@@ -1,4 +1,4 @@
-//! What the tests of the two libraries need and no ordinary command offers.
+//! Helpers for the tests that no ordinary command offers.
 //!
 //! ```text
 //! linx_harness container [--net] [--mount] [--pid] [--user]
@@ -35,11 +35,10 @@ mod step;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// What a subcommand comes to. Its error is for a person to read.
+/// The result of a subcommand. Its error is printed.
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// The exit status of a failure of the harness itself, as `env(1)` has it: no command under it
-/// is likely to use it.
+/// The exit status of a failure of the harness itself, as in `env(1)`, because commands rarely use it.
 const FAILED: u8 = 125;
 
 fn main() -> ExitCode {

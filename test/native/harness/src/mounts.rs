@@ -1,4 +1,4 @@
-//! `mounts`: `mount(2)` as it is, for what compares with it.
+//! `mounts`: calls `mount(2)`, as the reference for comparisons.
 
 use std::ffi::CString;
 use std::io::BufRead;
@@ -8,7 +8,7 @@ use nix::mount::{MsFlags, mount};
 use crate::Outcome;
 use crate::lifetime::{die_with_parent, say};
 
-/// Mounts what each line of standard input asks for, and says `0` or the errno, until an empty line.
+/// Makes the mount of each line of standard input, and prints `0` or the errno, until an empty line.
 ///
 /// A line has five words: source, target, type, flags and data. The flags are a number; the others are in hexadecimal, `-`
 /// for NULL.

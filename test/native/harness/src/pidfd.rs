@@ -1,4 +1,4 @@
-//! `pidfd`: a command that has the descriptor of a process, which nothing of Elixir opens.
+//! `pidfd`: runs a command with a pidfd, which Elixir cannot open.
 
 #![allow(unsafe_code, reason = "system calls that nix does not wrap")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::Outcome;
 
-/// Replaces this process by `command`, whose descriptor `fd` is of the process `pid`.
+/// Replaces this process by `command`, with a pidfd of the process `pid` as descriptor `fd`.
 pub(crate) fn run(pid: u32, fd: RawFd, command: &[&str]) -> Outcome {
     let (program, arguments) = command.split_first().ok_or("pidfd: no command")?;
     let pidfd = open(pid)?;

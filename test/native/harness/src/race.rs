@@ -1,4 +1,4 @@
-//! `race`: two names that change places all the time.
+//! `race`: swaps two names continuously.
 
 #![allow(
     unsafe_code,
@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use crate::Outcome;
 use crate::lifetime::{die_with_parent, say, until_dismissed};
 
-/// Swaps `a` and `b` until dismissed, then says `swaps N` and leaves both as they were.
+/// Swaps `a` and `b` until dismissed, then prints `swaps N`, and leaves both as they were.
 ///
-/// A swap that fails (something is mounted there just now) is not counted and tried again.
+/// If a swap fails, for example because a mount is there at that moment, it is not counted and is tried again.
 pub(crate) fn run(a: &str, b: &str) -> Outcome {
     die_with_parent()?;
     let (a, b) = (&CString::new(a)?, &CString::new(b)?);

@@ -1,4 +1,4 @@
-//! `seccomp`: a command for which some system calls fail.
+//! `seccomp`: runs a command for which some system calls fail.
 
 #![allow(unsafe_code, reason = "seccomp(2) with a filter")]
 
@@ -23,7 +23,7 @@ pub(crate) fn run(rules: &str, command: &[&str]) -> Outcome {
     Err(format!("{program}: {error}").into())
 }
 
-/// One system call, and what the kernel is to do about it: a `SECCOMP_RET_`.
+/// One system call, and the action of the kernel for it: a `SECCOMP_RET_`.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Rule {
     pub(crate) call: Call,
@@ -48,18 +48,18 @@ const AUDIT_ARCH: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const AUDIT_ARCH: u32 = 0xC000_00B7;
 
-// Where `struct seccomp_data` has what; an argument has its lower half first.
+// Offsets in `struct seccomp_data`. An argument has its lower half first.
 const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const ARGUMENTS: u32 = 16;
 const ARGUMENT_SIZE: u32 = 8;
 
-/// The program that the kernel runs before each system call.
+/// Returns the program that the kernel runs before each system call.
 pub(crate) fn filter(rules: &[Rule]) -> Result<Vec<sock_filter>, Box<dyn std::error::Error>> {
     let mut program = vec![
         load(ARCH),
         unless_equal(AUDIT_ARCH, 1),
-        // Over the next line.
+        // Skips the next instruction.
         step(libc::BPF_JMP | libc::BPF_JA, 1),
         answer(libc::SECCOMP_RET_ALLOW),
     ];
@@ -101,7 +101,7 @@ fn answer(action: u32) -> sock_filter {
     step(libc::BPF_RET | libc::BPF_K, action)
 }
 
-/// Skips so many steps unless what was loaded is `value`.
+/// Skips `skip` instructions unless the loaded value is `value`.
 fn unless_equal(value: u32, skip: u8) -> sock_filter {
     sock_filter {
         jf: skip,
@@ -129,8 +129,8 @@ pub(crate) fn install(filter: &[sock_filter], flags: c_ulong) -> io::Result<c_lo
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
         filter: filter.as_ptr().cast_mut(),
     };
-    // Without CAP_SYS_ADMIN the kernel wants a promise that nobody below gains privileges. With
-    // it there is no promise to give, and programs like setpriv(1) work below.
+    // Without CAP_SYS_ADMIN the kernel requires PR_SET_NO_NEW_PRIVS. With it that is not set, so
+    // programs like setpriv(1) work under the filter.
     set_filter(&program, flags).or_else(|_| {
         nix::sys::prctl::set_no_new_privs()?;
         set_filter(&program, flags)
@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// What the program answers to a system call.
+    /// Returns the program's action for a system call.
     #[allow(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
     fn judge(program: &[sock_filter], number: c_long, arguments: [u32; 2]) -> u32 {
         let (mut at, mut accumulator) = (0, 0);

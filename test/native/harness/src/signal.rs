@@ -1,4 +1,4 @@
-//! `signal`: a process of a container that sends a signal to all others there, over and over.
+//! `signal`: a process of a container that repeatedly sends a signal to all others there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use crate::Outcome;
 use crate::lifetime::{die_with_parent, say, until_dismissed};
 
-/// Sends the signal by `kill(-1)` until dismissed, then says `hits N`: how often there was a process to send it to.
+/// Sends the signal by `kill(-1)` until dismissed, then prints `hits N`: how often there was a process to send it to.
 ///
 /// The kernel leaves out the sender itself and the init of its PID namespace.
 pub(crate) fn run(name: &str) -> Outcome {

@@ -1,4 +1,4 @@
-//! `socket`: what the kernel knows about a socket of another process.
+//! `socket`: prints what the kernel knows about a socket of another process.
 
 #![allow(
     unsafe_code,
@@ -16,8 +16,8 @@ use libc::{c_int, c_long, pid_t, sockaddr_nl, socklen_t};
 use crate::Outcome;
 use crate::lifetime::say;
 
-/// Says of descriptor `fd` of process `pid`, one `key value` a line, which network namespace the
-/// socket is in, what kind of socket it is and, for netlink, what it is bound to.
+/// Prints for descriptor `fd` of process `pid`, one `key value` a line, the network namespace of the
+/// socket, its kind and, for netlink, its address.
 pub(crate) fn run(pid: pid_t, fd: RawFd) -> Outcome {
     let process = pidfd_open(pid)?;
     let socket = pidfd_getfd(process.as_fd(), fd)?;
@@ -63,7 +63,7 @@ fn network_namespace(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     owned(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS.into()) }.into())
 }
 
-/// A system call's answer that is a new descriptor.
+/// Takes ownership of the descriptor that a system call returned.
 fn owned(answer: c_long) -> io::Result<OwnedFd> {
     match RawFd::try_from(answer) {
         // SAFETY: the kernel just made this descriptor for us; nobody else knows it.

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::Outcome;
 use crate::lifetime::{die_with_parent, say, until_dismissed};
 
-/// Which of the network tables below `/proc/<pid>/net`.
+/// The network tables in `/proc/<pid>/net` that it reads.
 const TABLES: [&str; 4] = ["dev", "route", "tcp", "unix"];
 
-/// So many looks at a pid, then at what the next one is: it may have come and gone meanwhile.
+/// How often it looks at a pid before it asks for the next one, because the process may have come and gone meanwhile.
 const LOOKS: usize = 32;
 
 /// Reads until dismissed what processes show that have come since, then says of how many it saw anything, the command line,
@@ -56,7 +56,7 @@ pub(crate) fn run() -> Outcome {
     ))
 }
 
-/// The pid that was given last in this PID namespace: the end of `/proc/loadavg`, which everybody may read.
+/// Returns the last pid of this PID namespace, from `/proc/loadavg`, which every process may read.
 fn last_pid() -> io::Result<u64> {
     let loadavg = fs::read_to_string("/proc/loadavg")?;
     let last = loadavg.split_whitespace().last().unwrap_or_default();

@@ -1,10 +1,10 @@
-//! `step`: a command of which some system calls wait until a test says how they go on.
+//! `step`: runs a command whose system calls can be held, and then continued or made to fail by a test.
 //!
-//! A test talks over the socket CONTROL, in lines. When it hangs up, all that wait go on.
+//! A test writes lines to the socket CONTROL. When it closes the socket, all held system calls continue.
 //!
-//! * `hold NAME[,NAME...]`: from now on these wait, and the test is told of each: `held ID NAME TID`. `hold` alone: no
-//!   further one waits. Answer: `ok`.
-//! * `continue ID`: this one is made. `fail ID ERRNO`: it is not, and fails. Answer: `ok`, or `gone` if its task is.
+//! * `hold NAME[,NAME...]`: holds these system calls from now on, and reports each as `held ID NAME TID`. `hold` without names: holds no
+//!   further ones. Answer: `ok`.
+//! * `continue ID`: continues a held system call. `fail ID ERRNO`: makes it fail. Answer: `ok`, or `gone` if its task has ended.
 
 #![allow(unsafe_code, reason = "seccomp_unotify(2)")]
 
@@ -24,7 +24,7 @@ use crate::calls::{Call, call};
 use crate::seccomp::{Rule, filter, install};
 use crate::{Outcome, errno};
 
-/// Runs `command`, of which the system calls in `names` can be held, and ends as it does.
+/// Runs `command`, whose system calls in `names` can be held, and ends with its exit status.
 pub(crate) fn run(names: &str, control: &str, command: &[&str]) -> Outcome {
     let names = parse(names)?;
     let control = UnixListener::bind(control)?;
@@ -32,7 +32,7 @@ pub(crate) fn run(names: &str, control: &str, command: &[&str]) -> Outcome {
     let filter = filter(&rules)?;
     let (tell, told) = mpsc::channel();
     let (mut child, supervisor) = thread::scope(|scope| {
-        // On a thread of its own: the filter is for that and for what it starts, not for those that answer here.
+        // On a thread of its own, because the filter must apply to the command, but not to the threads that answer here.
         let starter = scope.spawn(|| start(&filter, command, tell));
         let supervisor = told.recv().map(Supervisor::start);
         let child = starter.join().map_err(|_| "step: a panic")??;
@@ -72,7 +72,7 @@ fn start(
     Command::new(program).args(arguments).spawn()
 }
 
-/// As a shell has it.
+/// Returns the exit status as a shell does.
 fn exit_code(status: ExitStatus) -> c_int {
     let signal = || status.signal().unwrap_or_default().saturating_add(128);
     status.code().unwrap_or_else(signal)
@@ -91,7 +91,7 @@ struct State {
 }
 
 impl Supervisor {
-    /// Answers for what is told to `listener` from now on, as long as this program runs.
+    /// Starts to answer the notifications of `listener`, as long as this program runs.
     fn start(listener: OwnedFd) -> &'static Self {
         let supervisor = Box::leak(Box::new(Self {
             listener,
@@ -105,7 +105,7 @@ impl Supervisor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds calls, or lets them pass.
+    /// Holds system calls, or lets them pass.
     fn watch(&self) {
         loop {
             // Fails when the task was killed before it was looked at.
@@ -126,7 +126,7 @@ impl Supervisor {
         }
     }
 
-    /// Does what the tests say, one connection after the other.
+    /// Runs the commands of the tests, one connection after the other.
     fn serve(&self, control: &UnixListener) -> io::Result<()> {
         loop {
             let (test, _) = control.accept()?;
@@ -174,7 +174,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether the task was still there to be answered, or had been answered before.
+    /// Answers a notification. Reports whether the task still existed and was not answered before.
     fn answer(&self, id: u64, errno: Option<c_int>) -> bool {
         let answer = seccomp_notif_resp {
             id,

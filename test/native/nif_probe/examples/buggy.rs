@@ -1,6 +1,6 @@
-//! A library with bugs that AddressSanitizer has to find, wherever our code runs: else it finds none of others either.
+//! A library with planted bugs in each kind of thread. AddressSanitizer has to find them, or it would not find other bugs there either.
 
-// Without it there is no such bug.
+// The bugs need unsafe code.
 #![allow(unsafe_code)]
 
 use std::hint::black_box;

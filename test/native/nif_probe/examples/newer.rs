@@ -1,11 +1,11 @@
-//! A library for a VM that is yet to come.
+//! A library with a NIF version that no VM has yet.
 
 // It hands the VM an entry, as `nif_entry::init!` does.
 #![allow(unsafe_code)]
 
 use rustler::codegen_runtime::ErlNifEntry;
 
-/// The entry of every library of ours, but for the NIF version.
+/// Returns the same entry as the other libraries, with another NIF version.
 #[unsafe(no_mangle)]
 pub extern "C" fn nif_init() -> *const ErlNifEntry {
     let made = nif_entry::entry(|| c"Elixir.LinxNative.Test.Probe", |_| true);

@@ -73,7 +73,7 @@ impl Call for PanickingCall {
     }
 }
 
-/// Can be neither decoded nor encoded.
+/// A value whose decoding and encoding panic.
 struct Bad;
 
 impl<'a> Decoder<'a> for Bad {
