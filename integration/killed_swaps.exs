@@ -1,7 +1,7 @@
 # mix run integration/killed_swaps.exs APP TIMES
 #
-# Swaps and restores the libraries of a built Linx, in another VM, which is killed at a random moment; then a new VM has to
-# load both. APP is the folder of that Linx, for example _build/prod/lib/linx, with its C libraries.
+# Swaps and restores the libraries of a built Linx in another VM, which is killed at a random moment. A new VM then has to load both.
+# APP is the folder of that Linx, for example _build/prod/lib/linx, with its C libraries.
 
 defmodule KilledSwaps do
   @libraries ~w(linx_mount.so netlink_socket.so)
@@ -18,7 +18,7 @@ defmodule KilledSwaps do
         seen ->
           in_swap? = kill_one(priv, rem(n, 2) == 0)
           now = read(priv)
-          # Nothing else is in there, and each is whole.
+          # The folder has only complete files, and no others.
           true = Map.keys(now) == @libraries
 
           who =
@@ -45,7 +45,7 @@ defmodule KilledSwaps do
     IO.puts("  killed #{times} times: each time both loaded; restored in the end")
   end
 
-  # Whether it was at it, the folder that it works in says.
+  # The temporary folder of a run shows whether it was killed in the middle.
   defp kill_one(priv, at_a_rename?) do
     program = """
     Loop = fun L() ->
@@ -59,17 +59,17 @@ defmodule KilledSwaps do
 
     port = Port.open({:spawn_executable, erl()}, [:binary, :exit_status, :stderr_to_stdout, line: 300, args: args(program)])
     pid = receive do: ({^port, {:data, {:eol, pid}}} -> pid)
-    # Waits for a line, so that it is not started between the moment and the kill.
+    # Waits for a line, so that starting it takes no time at the moment of the kill.
     killer = Port.open({:spawn, "sh -c 'read -r _; kill -KILL #{pid}'"}, [:binary])
     if at_a_rename?, do: await_change(priv, :os.system_time(:millisecond) + 60_000)
     Process.sleep(:rand.uniform(if(at_a_rename?, do: 6, else: 1_000)) - 1)
     Port.command(killer, "\n")
-    # What ended it; and no failure before that.
+    # The signal has to end it, without a failure before.
     137 = receive do: ({^port, {:exit_status, status}} -> status)
     File.dir?(Path.join(priv, "../swapped_out/work.#{pid}"))
   end
 
-  # The list of sums is written just before the first rename, and nothing else is done between that and the last.
+  # The list of checksums is written just before the first rename, and nothing else is done between that and the last rename.
   defp await_change(priv, deadline) do
     list = Path.join(priv, "../swapped_out/swapped_in.sha256")
     before = File.stat(list)

@@ -1,6 +1,6 @@
 defmodule UnderLinxTest do
   @moduledoc """
-  What docs/under-linx.md says that users of Linx notice of our libraries.
+  Tests what users of Linx notice, according to docs/under-linx.md.
   """
 
   use ExUnit.Case, async: false
@@ -26,7 +26,7 @@ defmodule UnderLinxTest do
     assert_raise ArgumentError, fn -> Mount.mount("linx", "/mnt\0x", type: "tmpfs", ns: ns) end
   end
 
-  test "a data directory below a symbolic link", %{ns: ns, root: root} do
+  test "a target below a symbolic link is refused with create_target", %{ns: ns, root: root} do
     File.mkdir!(Path.join(root, "data"))
     File.ln_s!("data", Path.join(root, "link"))
     assert Mount.mount("/dev/null", "/mnt/data/a", bind: true, create: true, ns: ns) == :ok
@@ -35,14 +35,14 @@ defmodule UnderLinxTest do
              Mount.mount("/dev/null", "/mnt/link/b", bind: true, create: true, ns: ns)
   end
 
-  test "options of a page or more", %{ns: ns} do
+  test "options of a page or more are refused", %{ns: ns} do
     data = "size=1m," <> String.duplicate("x", 8192)
 
     assert {:error, %Mount.Error{stage: :mount, errno: :unknown, code: 7}} =
              Mount.mount("linx", "/mnt", type: "tmpfs", data: data, ns: ns)
   end
 
-  test "/proc is mounted after the pivot", %{pid: pid, ns: ns, root: root} do
+  test "/proc can be mounted after pivot_root", %{pid: pid, ns: ns, root: root} do
     for name <- ~w(old proc), do: File.mkdir!(Path.join(root, name))
     :ok = Native.pivot_root("/mnt", "/mnt/old", ns)
     refute File.exists?("/proc/#{pid}/root/proc/self")
@@ -51,17 +51,17 @@ defmodule UnderLinxTest do
     assert File.exists?("/proc/#{pid}/root/proc/uptime")
   end
 
-  test "the root as a target to be created", %{ns: ns} do
+  test "a target / with create_target is :ok", %{ns: ns} do
     assert Mount.mount("linx", "/", type: "tmpfs", create: true, ns: ns) == :ok
   end
 
-  test "the namespace of a process that has ended" do
+  test "the namespace of a process that has ended is :enoent" do
     assert {:error, %Mount.Error{stage: :open_ns, errno: :enoent}} =
              Mount.umount("/mnt", ns: "/proc/1000000000/ns/mnt")
   end
 
-  test "Linx loses a descriptor with every socket, and one line mends that", %{pid: pid} do
-    # What is loaded at the first use takes descriptors too.
+  test "Linx leaks a descriptor with every socket, and one line fixes that", %{pid: pid} do
+    # Code that is loaded at the first use needs descriptors too.
     {:ok, socket} = Netlink.Socket.open({:pid, pid})
     :ok = :socket.close(socket)
     before = sockets()

@@ -15,7 +15,7 @@ defmodule ConsumerTest do
     assert Consumer.check(pid) == :ok
   end
 
-  test "they are in the priv of their own application" do
+  test "the libraries are in the priv of their own application" do
     priv = :code.priv_dir(:linx_native)
 
     assert Enum.sort(File.ls!(priv)) ==
@@ -24,7 +24,7 @@ defmodule ConsumerTest do
     refute File.exists?("priv")
   end
 
-  test "the library says its name" do
+  test "the library returns its name" do
     assert Linx.Mount.Native.version() == ~c"linx_mount"
   end
 end

@@ -21,7 +21,7 @@ defmodule LinxTest do
     :ok = :socket.close(socket)
   end
 
-  test "a namespace that is not there is an error with its stage and number" do
+  test "a missing namespace is an error with its stage and number" do
     assert {:error, %Netlink.Socket.Error{stage: :open, code: 2}} =
              Netlink.Socket.open({:path, "/none"})
 
@@ -29,7 +29,7 @@ defmodule LinxTest do
              Netlink.Socket.open({:path, "/proc/self/ns/mnt"})
   end
 
-  test "a file system is mounted there, and unmounted", %{pid: pid, ns: ns} do
+  test "a file system is mounted in a namespace, and unmounted", %{pid: pid, ns: ns} do
     mounted? = fn -> File.read!("/proc/#{pid}/mountinfo") =~ " /mnt rw,relatime - tmpfs linx " end
     refute mounted?.()
     assert Mount.mount("linx", "/mnt", type: "tmpfs", data: "size=1m", ns: ns) == :ok
@@ -38,7 +38,7 @@ defmodule LinxTest do
     refute mounted?.()
   end
 
-  test "a file is made to bind another onto", %{pid: pid, ns: ns} do
+  test "a target is created to bind a file onto it", %{pid: pid, ns: ns} do
     :ok = Mount.mount("linx", "/mnt", type: "tmpfs", ns: ns)
     assert Mount.mount("/dev/null", "/mnt/null", bind: true, create: true, ns: ns) == :ok
     assert File.stat!("/proc/#{pid}/root/mnt/null").type == :device
@@ -51,7 +51,7 @@ defmodule LinxTest do
              Mount.umount("/mnt", ns: "/none")
   end
 
-  test "the library says its name" do
+  test "the library returns its name" do
     assert Mount.Native.version() == ~c"linx_mount"
   end
 end
