@@ -168,7 +168,7 @@ defmodule LinxNative.AttributesSchemaTest do
       for _ <- 1..2_000 do
         given = for _ <- 1..:rand.uniform(6), do: random(3)
         schema = Map.new(given, fn {type, _value, kind, _decoded} -> {type, kind} end)
-        # Those whose type another has taken would have its kind.
+        # Leaves out attributes whose type another one has in the schema.
         given = Enum.filter(given, fn {type, _, kind, _} -> schema[type] == kind end)
         binary = Attributes.encode(for {type, value, _kind, _} <- given, do: {type, value})
         decoded = for {type, _value, _kind, decoded} <- given, do: {type, decoded}

@@ -95,7 +95,7 @@ defmodule LinxNative.AttributesTest do
       assert_raise ArgumentError, said, fn -> Attributes.encode([{1, longest <> "x"}]) end
       assert_raise ArgumentError, said, fn -> Attributes.encode([{1, {:string, longest}}]) end
 
-      # Of the outer one: its padded content is 65536 bytes, and its header.
+      # The length of the outer one: 65536 bytes of padded content, and its header.
       said = "attribute 2 has 65540 bytes, and 65535 is the most"
       nested = {:nested, [{1, longest}]}
       assert_raise ArgumentError, said, fn -> Attributes.encode([{2, nested}]) end

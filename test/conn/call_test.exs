@@ -15,7 +15,7 @@ defmodule LinxNative.Conn.CallTest do
 
   @timeout {:error, %Error{reason: :timeout}}
 
-  # Every function that calls the process, with a timeout of 20 ms where it takes one.
+  # Every function that calls the process, with a timeout of 20 ms if it has one.
   defp calls(timeout) do
     [
       request: &Conn.request(&1, Links.get(1), timeout: timeout),
@@ -280,7 +280,7 @@ defmodule LinxNative.Conn.CallTest do
       conn = open!(:route, netns: {:pid, container.pid})
       start_supervised!({Task, fn -> come_and_go(container) end})
 
-      # As a dump of so few links is seldom changed in the middle, many are asked for.
+      # A dump of so few links is rarely interrupted, so many are asked for.
       assert {:error, error} =
                Await.until(fn ->
                  with {:ok, _links} <- Conn.request(conn, Links.dump(), timeout: :infinity),

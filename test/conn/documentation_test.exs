@@ -59,7 +59,7 @@ defmodule LinxNative.DocumentationTest do
 
   test "LinxNative.Rtnetlink.message/2, accepted by the kernel" do
     {:ok, conn} = Conn.start_link(:route, netns: {:pid, Container.start([:net]).pid})
-    # What the three work on: a link with the index 3, which the gateway is on.
+    # The three messages need a link with the index 3, in the network of the gateway.
     for name <- ["one", "two"],
         do: {:ok, []} = Conn.request(conn, Links.create(name))
 

@@ -189,7 +189,7 @@ defmodule LinxNative.Conn.DoubleTest do
   end
 
   describe "a test fails" do
-    # What the process that is linked to the connection ends with.
+    # Returns the exit reason of a process that is linked to the connection.
     defp ending(answers, request) do
       Process.flag(:trap_exit, true)
       conn = start!(answers)

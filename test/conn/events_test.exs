@@ -157,7 +157,7 @@ defmodule LinxNative.Conn.EventsTest do
       rename(context, [1])
       assert {:ok, [message], %{port_id: 0, group: nil}} = Conn.recv(conn, patience())
       assert Links.read(message).name == "name1"
-      # It is no answer all the same.
+      # The event is still not an answer.
       rename(context, [2])
       assert {:ok, [_link]} = Conn.request(conn, Links.get(context.index))
       assert receive_names(conn, "name2") == ["name2"]

@@ -20,7 +20,7 @@ defmodule LinxNative.Conn.ExamplesTest do
     output
   end
 
-  # That of one namespace, whatever others there are on this machine.
+  # Returns the line of one namespace. The machine may have others.
   defp line!(output, inode) do
     lines = String.split(output, "\n", trim: true)
     assert [line] = Enum.filter(lines, &String.starts_with?(&1, "#{inode}  ")), output

@@ -7,7 +7,7 @@ defmodule LinxNative.Conn.FilterTest do
 
   @moduletag :conn
 
-  # As linux/filter.h and linux/bpf_common.h put them together.
+  # The combinations of linux/filter.h and linux/bpf_common.h.
   @known [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x0C, 0x14, 0x15, 0x16, 0x1C, 0x1D] ++
            [0x20, 0x24, 0x25, 0x28, 0x2C, 0x2D, 0x30, 0x34, 0x35, 0x3C, 0x3D, 0x40, 0x44, 0x45] ++
            [0x48, 0x4C, 0x4D, 0x50, 0x54, 0x5C, 0x60, 0x61, 0x64, 0x6C, 0x74, 0x7C, 0x80, 0x81] ++
@@ -95,7 +95,7 @@ defmodule LinxNative.Conn.FilterTest do
         for k <- [1, @max32], do: assert(size([{code, 0, 0, k}, @return]) == 16)
       end
 
-      # That of X is known only when the program runs.
+      # The value of X is known only when the program runs.
       for code <- [0x3C, 0x9C], do: assert(size([{code, 0, 0, 0}, @return]) == 16)
     end
 
@@ -135,7 +135,7 @@ defmodule LinxNative.Conn.FilterTest do
         end
       end
 
-      # That of an indirect load is known only when the program runs.
+      # The offset of an indirect load is known only when the program runs.
       for code <- [0x40, 0x48, 0x50], do: assert(size([{code, 0, 0, @max32}, @return]) == 16)
     end
   end
@@ -317,7 +317,7 @@ defmodule LinxNative.Conn.FilterTest do
     byte_size(assembled)
   end
 
-  # As the kernel runs it: the few instructions that there are functions for.
+  # Runs a program as the kernel does. It knows the instructions that the module has functions for.
   defp run(program, message) do
     assert {:ok, _} = assemble(program)
     run(program, Message.encode(message), 0)

@@ -15,7 +15,7 @@ defmodule LinxNative.Conn.FlowControlTest do
 
   # Enough for all events.
   @large 16 * 1024 * 1024
-  # What a message that is kept counts besides its bytes.
+  # The number of bytes that a kept message counts besides its own.
   @overhead 256
 
   setup :make!
@@ -29,7 +29,7 @@ defmodule LinxNative.Conn.FlowControlTest do
         for _ <- names do
           :ok = Conn.active(conn, :once)
           assert_receive {:netlink, ^conn, [message], _origin}, patience()
-          # It was one: the connection has done all that it was told by now.
+          # Only one datagram: info!/1 is answered after all earlier work of the connection.
           Conn.info!(conn)
           refute_received {:netlink, ^conn, _, _}
           Links.read(message).name
@@ -158,7 +158,7 @@ defmodule LinxNative.Conn.FlowControlTest do
         for count <- datagrams,
             do: {:ok, _} = Conn.send_many(sender, List.duplicate(message, count), to: to)
 
-        # It receives all that came before, as somebody's answer may be behind.
+        # The connection receives all earlier events, because an answer may be behind them.
         assert {:error, %Error{reason: :econnrefused}} =
                  Conn.request(conn, message, to: 0xFFFF_FFFF)
 
@@ -203,7 +203,7 @@ defmodule LinxNative.Conn.FlowControlTest do
         :ok = Conn.active(conn, active)
         part = Enum.slice(names, part)
         assert await_names(conn, List.last(part)) == part
-        # It takes no more: the connection has done all that it was told by now.
+        # It receives no more: info!/1 is answered after all earlier work of the connection.
         Conn.info!(conn)
         refute_received {:netlink, ^conn, _messages, _origin}
       end

@@ -249,7 +249,7 @@ defmodule LinxNative.Conn.ForeignTest do
       {:ok, _} = Conn.send(two, %{request_to_two | body: "two"}, to: to)
       assert {:ok, [%Message{body: "two"}]} = Task.await(answer_of_two, :infinity)
 
-      # It is no answer, but comes from a port that was asked.
+      # The message is not an answer, but it comes from a port that a request went to.
       assert {:ok, [^forged], _origin} = Conn.recv(conn, 0)
     end
 
@@ -349,7 +349,7 @@ defmodule LinxNative.Conn.ForeignTest do
     end
   end
 
-  # No kernel does that, so the state of a connection is given it here.
+  # No kernel does this, so the test passes the entry to the state of a connection.
   test "a datagram without a sender is dropped, and counted" do
     bytes = Message.encode(%Message{type: 20})
     entries = [{:datagram, nil, 0, nil, bytes}, {:truncated, nil, 0, nil, bytes, 100}]

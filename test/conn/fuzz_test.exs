@@ -181,7 +181,7 @@ defmodule LinxNative.Conn.FuzzTest do
     random(2 ** @signed[kind]) - 2 ** (@signed[kind] - 1)
   end
 
-  # What encode/1 takes, from what decode/2 gives.
+  # Converts a result of decode/2 to an argument of encode/1.
   defp encodable({:list, kind}, values) do
     {:nested, for({value, n} <- Enum.with_index(values), do: {n, encodable(kind, value)})}
   end
@@ -255,7 +255,7 @@ defmodule LinxNative.Conn.FuzzTest do
 
   defp types(attributes), do: for({type, _value} <- attributes, do: type)
 
-  # What was left as it was encoded gives the same bytes again.
+  # Unchanged input encodes to the same bytes again.
   defp same?({:messages, input}, input, messages, _typed) do
     {:ok, messages} = messages
     for(message <- messages, into: "", do: Message.encode(message)) == input

@@ -20,7 +20,7 @@ defmodule LinxNative.Conn.GivenUpTest do
   # NLM_F_MULTI
   @multi 2
 
-  # It gets no part of a dump, nor word of its end.
+  # Starts a connection that receives neither the parts of a dump nor its end.
   defp deaf!(options \\ []) do
     filter = [load(:u16, 6), jump_any_bit(native16(@multi), 0, 1), return(0), return(0xFFFF_FFFF)]
     route!([filter: filter] ++ options)
@@ -127,7 +127,7 @@ defmodule LinxNative.Conn.GivenUpTest do
       :ok = :sys.resume(conn)
       assert names(conn) == ["lo"]
       assert pending?(conn, 0)
-      # No answer comes late to its caller.
+      # The caller gets no late answer.
       assert Process.info(self(), :messages) == {:messages, []}
     end
 

@@ -13,12 +13,12 @@ defmodule LinxNative.Conn.GrowthTest do
 
   @moduletag :conn
 
-  # What is remembered on purpose: the last requests that were given up after they were sent.
+  # The number of given up requests that are remembered on purpose.
   @remembered 4096
   @few 5
   @many 300
 
-  # What a connection has of its own, besides what it is made with. Its answer to this comes after all it did before.
+  # Returns the sizes of a connection's own state. The call is answered after all earlier work.
   defp held(conn) do
     state = :sys.get_state(conn)
     info = Process.info(conn, [:monitors, :monitored_by, :links, :dictionary, :message_queue_len])
@@ -77,7 +77,7 @@ defmodule LinxNative.Conn.GrowthTest do
       for n <- 1..@few, do: step(unquote(name), context, n)
       before = held(conn)
       for n <- 1..@many, do: step(unquote(name), context, n)
-      # What a process that is gone leaves takes a moment to be heard of.
+      # The connection learns of an ended process with a delay.
       Await.until(div(patience(), 20), fn -> grown(held(conn), before) == %{} end)
       assert grown(held(conn), before) == %{}
     end
@@ -205,7 +205,7 @@ defmodule LinxNative.Conn.GrowthTest do
       conn = route!()
       timeout = 200
 
-      # Of one that was answered in time; the next one that ends at its timeout ends later than this one would have.
+      # A request that is answered in time. The next one, which times out, ends later than this timer would.
       assert Await.until(fn ->
                match?({:ok, _}, Conn.request(conn, Links.get(1), timeout: timeout))
              end)
@@ -242,7 +242,7 @@ defmodule LinxNative.Conn.GrowthTest do
         life = {ConnScenario, :life, [netns]}
         before = Vm.call(vm, Repeat, :run, [[life], 20])
         Vm.call(vm, Repeat, :run, [[life], @lives])
-        # What the VM frees later comes and goes. What it has for a connection is more.
+        # Memory that the VM frees later varies, but by less than a connection needs.
         grown = fn -> Vm.call(vm, Repeat, :run, [[], 0]) - before end
         Await.until(div(patience(), 20), fn -> grown.() < 64 * @lives end)
         assert grown.() < 64 * @lives

@@ -244,7 +244,7 @@ defmodule LinxNative.Conn.InboxTest do
   defp item(number), do: {:messages, [number], %{port_id: 0}}
   defp item_message(number), do: {:netlink, self(), [number], %{port_id: 0}}
 
-  # What the test was sent, as who got what.
+  # Returns the messages that the test received.
   defp received do
     test = self()
 

@@ -14,7 +14,7 @@ defmodule LinxNative.Conn.InheritedTest do
   setup do
     container = Container.start([:net])
     path = Container.ns_path(container, :net)
-    # It has a descriptor of the namespace from its start.
+    # The VM has a descriptor of the namespace from its start.
     vm = Vm.start(wrap: ["sh", "-c", "exec #{@fd}<#{path}; exec \"$@\"", "sh"])
     %{namespaces: [:host, pid: container.pid, path: path, fd: @fd], vm: vm}
   end
@@ -36,7 +36,7 @@ defmodule LinxNative.Conn.InheritedTest do
   end
 
   defp traced(vm, function, args) do
-    # The first time loads what it takes.
+    # The first call loads the code that it needs.
     :ok = Vm.call(vm, ConnScenario, function, args)
     {:ok, calls, inheritable} = Strace.descriptors(vm, {ConnScenario, function, args})
     {calls, inheritable}

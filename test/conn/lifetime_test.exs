@@ -17,7 +17,7 @@ defmodule LinxNative.Conn.LifetimeTest do
   @kills 1_000
   @seed {2026, 11, 24}
 
-  # What is loaded and started on first use is not the test's.
+  # Loads and starts what the VM needs on first use, so that the tests do not count it.
   setup_all do
     {:ok, conn} = Conn.start_link(:route)
     {:ok, _links} = Conn.request(conn, Links.dump())
@@ -94,7 +94,7 @@ defmodule LinxNative.Conn.LifetimeTest do
         {:ok, fd} = Conn.descriptor(started.conn)
         Container.stop(container)
 
-        # It is there as long as the connection is.
+        # The namespace exists as long as the connection.
         assert {:ok, [_lo, _peer]} = Conn.request(started.conn, Links.dump())
         assert {name, true} == {name, linked?(context, "ending")}
 
@@ -152,7 +152,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       begun = KilledCallers.run(calls, @kills, @seed)
       IO.puts("\n#{@kills} callers killed in #{begun} steps, seed #{inspect(@seed)}")
 
-      # Of those that were killed nothing waits any more, and others are answered.
+      # No request of the killed callers is pending, and others are answered.
       assert Await.until(fn -> Conn.info!(shared).pending == 0 end)
       assert {:ok, [_lo, _peer]} = Conn.request(shared, Links.dump())
       Conn.close(shared)
@@ -270,7 +270,7 @@ defmodule LinxNative.Conn.LifetimeTest do
       assert text =~ "Invalid values"
     end
 
-    # What a VM gets that has made none before.
+    # Returns the result of the first request of a VM.
     defp first(request) do
       Vm.eval(
         Vm.start(wrap: ["prlimit", "--nofile=64", "--"]),
@@ -284,7 +284,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
   end
 
-  # Loads what a start takes, and what one takes that fails. The connection ends with the process that calls there.
+  # Loads the code for a start and for a failed start. The connection ends with the process that calls there.
   defp settled(vm) do
     before = Vm.call(vm, Machine, :descriptors, [])
     {:ok, _} = Vm.call(vm, Conn, :start_link, [:route])
@@ -336,7 +336,7 @@ defmodule LinxNative.Conn.LifetimeTest do
     end
 
     test "ends callers that wait for an answer" do
-      # What is long is lost by this: so the answers do not come.
+      # This filter drops long datagrams, so the answers do not arrive.
       short = [Filter.load_length(), Filter.jump_greater(100, 0, 1), Filter.return(0)]
       {:ok, conn} = Conn.start_link(:route, filter: short ++ [Filter.return(1_000)])
 

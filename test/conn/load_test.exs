@@ -122,7 +122,7 @@ defmodule LinxNative.Conn.LoadTest do
             end
           end)
 
-        # It is somewhere in a request of its own, or on its way to one.
+        # The victim is in a request at that moment, or between two.
         for _ <- 1..:rand.uniform(50), do: :erlang.yield()
         Process.exit(victim, :kill)
         victim
@@ -213,7 +213,7 @@ defmodule LinxNative.Conn.LoadTest do
   defp missing?({:error, %Error{reason: :enodev}}), do: true
   defp missing?(_other), do: false
 
-  # Those whose answers all have to be right whatever others do.
+  # Callers whose answers have to be right, whatever other callers do.
   defp patient(conn, known, count) do
     for caller <- 1..@callers do
       Task.async(fn ->
@@ -241,7 +241,7 @@ defmodule LinxNative.Conn.LoadTest do
     messages ++ receive_all(conn, count - length(messages))
   end
 
-  # As ip(8) has them.
+  # Returns the links as ip(8) lists them.
   defp links(container) do
     container
     |> Container.sh!("ip -oneline link")

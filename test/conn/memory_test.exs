@@ -61,12 +61,12 @@ defmodule LinxNative.Conn.MemoryTest do
             conn
           end
 
-          # What the first of them load and allocate.
+          # The first connections load code and allocate memory.
           for _ <- 1..20, do: start.()
           before = resident.()
           conns = for _ <- 1..var!(count), do: start.()
           each = fn -> (resident.() - before) / var!(count) end
-          # It gives memory back when it was idle for a second.
+          # A connection releases memory after it was idle for a second.
           LinxNative.Test.Await.until(60_000, fn -> each.() < 12 end)
           {each.(), length(conns)}
         end,
@@ -134,7 +134,7 @@ defmodule LinxNative.Conn.MemoryTest do
           do: pid
 
     assert [socket] = sockets
-    # What is not needed any more may be there for a while; it is what is kept that grows.
+    # Garbage may stay for a while. Only kept memory counts.
     for process <- [socket, self()], do: :erlang.garbage_collect(process)
     memory(socket) + memory(self())
   end

@@ -247,7 +247,7 @@ defmodule LinxNative.MessageTest do
             {:generic, 21, [:echo, :dump_filtered],
              "type: 21, flags: [:echo, :dump_filtered] (0x28)"},
             {nil, 16, [:request, :dump], "type: 16, flags: [:request, :dump] (0x301)"},
-            # Of what is not known, neither is the meaning of these bits.
+            # For an unknown type the meaning of these bits is unknown too.
             {nil, 16, [:create, :excl], "type: 16, flags: [0x600] (0x600)"},
             {nil, 16, [:create, :excl, :replace], "type: 16, flags: [0x700] (0x700)"}
           ] do

@@ -81,7 +81,7 @@ defmodule LinxNative.Conn.NamesFuzzTest do
   defp read(%{protocol: :route} = message), do: Rtnetlink.decode(message)
   defp read(message), do: Genetlink.decode(message, @linkstate)
 
-  # What was read is written and read again as the same.
+  # A decoded message encodes and decodes to the same.
   defp outcome(message, {:ok, decoded}) do
     assert read(write(message, decoded)) == {:ok, decoded}
     :ok

@@ -135,7 +135,7 @@ defmodule LinxNative.Conn.NativeTest do
     test "returns :drained when nothing is left, and nothing else if there was nothing" do
       {socket, _, _} = open!()
       assert Native.exchange(socket, [], @all) == [:drained]
-      # It did not look.
+      # With 0 datagrams it does not receive.
       assert Native.exchange(socket, [], 0) == []
 
       assert [:drained, :sent, {:datagram, _, _, _, _}] =
@@ -246,7 +246,7 @@ defmodule LinxNative.Conn.NativeTest do
     assert [_, :sent | _] = Native.exchange(sender, [{port_id, <<0::128>>}], @all)
     assert :ok = Native.only_kernel(socket)
     assert [_, {:refused, 111} | _] = Native.exchange(sender, [{port_id, <<0::128>>}], @all)
-    # What was there before.
+    # The datagram that was queued before.
     assert [{:datagram, _, _, _, _}, :drained] = Native.exchange(socket, [], @all)
     Enum.each([socket, sender], &Native.close/1)
   end

@@ -124,7 +124,7 @@ defmodule LinxNative.Conn.NetnsIdTest do
       {:ok, fd} = Conn.descriptor(conn)
       for one <- [conn, fd, socket], do: assert(LinxNative.netns_id(one) == id)
 
-      # It is there as before.
+      # The namespace still works.
       assert {:ok, []} = Conn.request(conn, Links.create("marker"))
       assert {:ok, [%Message{}, %Message{}]} = Conn.request(conn, Links.dump())
     end

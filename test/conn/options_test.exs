@@ -203,7 +203,7 @@ defmodule LinxNative.Conn.OptionsTest do
                Conn.start_link(:route, groups: [99])
 
       assert Machine.descriptors() == before
-      # It comes with the answer, if at all.
+      # An exit signal would have arrived before the answer.
       refute_received {:EXIT, _pid, _reason}
     end
 

@@ -256,7 +256,7 @@ defmodule LinxNative.Conn.RequestsAnswersTest do
         done = message(@done, 1, <<0::32>>, flags.(4))
         assert {^at, {{:ended, 1, _, result}, _}} = {at, take(requests, done)}
         assert {^at, {:error, %Error{reason: :dump_interrupted} = error}} = {at, result}
-        # What had come is not lost.
+        # The messages that had arrived are not lost.
         assert length(error.messages) == 3
       end
     end

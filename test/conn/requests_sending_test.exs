@@ -133,12 +133,12 @@ defmodule LinxNative.Conn.RequestsSendingTest do
 
     test "the next is sent if one was given up and nothing is left to receive" do
       requests = new() |> add(:a, dump?: true) |> add(:b, dump?: true) |> send_all()
-      # It has not ended.
+      # The dump has not ended.
       assert Requests.drained(requests) == requests
 
       requests = requests |> give_up(1) |> Requests.drained()
       assert {[{2, 0, _}], requests} = pop_all(requests)
-      # What comes of the first all the same does not end the second.
+      # A late message of the first dump does not end the second.
       requests = Requests.sent(requests, 2)
       {:late, requests} = take(requests, message(@done, 1, <<0::32>>))
       assert Requests.drained(requests) == requests

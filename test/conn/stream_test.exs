@@ -235,7 +235,7 @@ defmodule LinxNative.Conn.StreamTest do
         begun!(conn, timeout * 4)
     end
 
-    # It is stopped by its consumer once its time is over.
+    # Waits until the consumer stops the socket's process, when its timeout is over.
     defp await_stopping!(socket) do
       true =
         Await.until(fn -> match?({_, n} when n > 1, Process.info(socket, :message_queue_len)) end)

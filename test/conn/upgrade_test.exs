@@ -67,7 +67,7 @@ defmodule LinxNative.Conn.UpgradeTest do
 
   defp give_up_old_code!(vm), do: assert(Vm.call(vm, :code, :soft_purge, [Native]))
 
-  # Every function that takes a socket, with arguments that are right.
+  # Every function that takes a socket, with valid arguments.
   defp refused?(vm, %{socket: socket}) do
     calls =
       [

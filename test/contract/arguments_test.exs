@@ -162,7 +162,7 @@ defmodule LinxNative.ArgumentsTest do
   end
 
   test "a path of 4096 bytes or more is ENAMETOOLONG, one less is looked up" do
-    # Of one-letter names, so that none of them is too long by itself.
+    # With one-letter names, so that no single name is too long.
     path = fn size -> binary_part(String.duplicate("/x", 2_100), 0, size) end
 
     assert {:error, {:open, 2}} = NetlinkSocket.open_in_netns(path.(4095), 0)

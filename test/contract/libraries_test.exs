@@ -32,14 +32,14 @@ defmodule LinxNative.LibrariesTest do
     {Mount, :pivot_root, ["/nonexistent", "/nonexistent", ""]}
   ]
 
-  # As long as the name it takes the place of in a library.
+  # The same length as the name that it replaces in a library.
   @needed "enif_make_badarg"
   @unknown "enif_of_tomorrow"
 
   defp bare(vm, module, file),
     do: StubModule.load(vm, module, Implementation.functions(module), file)
 
-  # As glibc says it, and as musl does.
+  # The messages of glibc and musl.
   defp missing(symbol), do: ~r/undefined symbol: #{symbol}|#{symbol}: symbol not found/
 
   defp copy!(module, change) do
@@ -218,7 +218,7 @@ defmodule LinxNative.LibrariesTest do
 
     defp install(_, path, content), do: File.write!(path, content)
 
-    # A VM with a copy of the application, and a function that takes what is in its log.
+    # Starts a VM with a copy of the application, and returns it with a function that reads its log.
     defp installation(install) do
       folder = Folder.make!()
       application = Path.join(folder, "linx_native")

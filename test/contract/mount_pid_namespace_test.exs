@@ -25,7 +25,7 @@ defmodule LinxNative.MountPidNamespaceTest do
       assert :ok = Mount.mount("proc", folder, "proc", 0, "", ns, pidns, 0)
 
       shown = Container.sh!(container, "cd #{folder} && echo [0-9]*") |> String.split()
-      # Those that sh! itself puts inside come and go; the VM is not among them.
+      # Only processes of sh! come and go. The VM is not among them.
       assert "1" in shown
       refute Container.sh!(container, "cat #{folder}/[0-9]*/comm 2>/dev/null; true") =~ "beam"
       assert Container.sh!(container, "cat #{folder}/1/comm") =~ "linx_harness"
@@ -74,7 +74,7 @@ defmodule LinxNative.MountPidNamespaceTest do
         assert {:error, {:mount, :enoent}} = mount.(folder <> "/no", 0, "")
         assert {:error, {:mount, :enotdir}} = mount.(file, 0, "")
         assert {:error, {:mount, :einval}} = mount.(folder, 0, "nosuchoption")
-        # What the look-up of the target says comes before what the options say.
+        # An error of the target has priority over an error of the options.
         assert {:error, {:mount, :enoent}} = mount.(folder <> "/no", 0, "nosuchoption")
         assert {:error, {:mount, :enoent}} = mount.("", 0, "")
       end

@@ -77,7 +77,7 @@ defmodule LinxNative.PivotRootTest do
     refute "this_is_it" in File.ls!("/")
   end
 
-  # It no longer has a /proc, so this is asked from here.
+  # The VM has no /proc any more, so this VM reads it.
   defp threads(vm) do
     for name <- File.ls!("/proc/#{vm.os_pid}/task"),
         into: %{},

@@ -25,7 +25,7 @@ defmodule LinxNative.ReloadTest do
     {Mount, :pivot_root, ["/nonexistent", "/", ""], {:error, {:chdir, :enoent}}}
   ]
 
-  # What a look-up in `Hang` comes to.
+  # The error of a look-up in a released `Hang`.
   @not_connected {:error, {:open, 107}}
 
   # The code of a module as it is in use: with the library at hand.

@@ -261,9 +261,9 @@ defmodule LinxNative.DeparturesTest do
       assert Vm.call(vm, Mount, :mount, args) == expected
 
       mount = &Vm.call(vm, Mount, :mount, List.replace_at(args, 2, &1))
-      # It depends on the PID namespace of the process that mounts it.
+      # FUSE depends on the PID namespace of the process that mounts it.
       assert mount.("fuse") == {:error, {:fork, :eagain}}
-      # No other file system does.
+      # Other file systems do not.
       assert mount.("tmpfs") == expect(:D10, rust: :ok, c: {:error, {:fork, :eagain}})
     end
 
@@ -299,7 +299,7 @@ defmodule LinxNative.DeparturesTest do
       end
     end
 
-    # Asks the kernel whether procfs takes a PID namespace as an option: if not, it takes a process.
+    # Asks the kernel whether procfs takes a PID namespace as an option. If not, a process is needed.
     defp without_process?, do: Harness.can?("procfs-of-a-pid-namespace")
 
     defp memory(call), do: if(call =~ "CLONE_VM", do: :shares_memory, else: :copies_memory)

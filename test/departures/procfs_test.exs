@@ -22,7 +22,7 @@ defmodule LinxNative.ProcfsTest do
     magic: 0xC0ED0000
   }
 
-  # Only mount(2) takes a source that long, so a child has to.
+  # Only mount(2) takes such a long source, so a child has to mount.
   @long String.duplicate("s", 300)
 
   setup do
@@ -84,7 +84,7 @@ defmodule LinxNative.ProcfsTest do
     end
   end
 
-  # What is mounted, and that it shows the processes of the container.
+  # Returns the mount, after a check that it shows the processes of the container.
   defp seen(container, folder, :ok) do
     mount = Container.mount_at(container, folder)
     shown = Container.sh!(container, "cat #{folder}/1/comm")

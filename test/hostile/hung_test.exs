@@ -186,7 +186,7 @@ defmodule LinxNative.HostileHungTest do
     assert Await.until(fn -> Fuse.waiting(fuse) == 0 end)
   end
 
-  # No program can do anything about it; SECURITY.md says so.
+  # No program can prevent this, see SECURITY.md.
   test "but only after a daemon that has taken their requests", context do
     %{vm: vm, container: container} = context
     fuse = Fuse.mount!(container, context.fuse)

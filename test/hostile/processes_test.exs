@@ -52,7 +52,7 @@ defmodule LinxNative.HostileProcessesTest do
   defp undisturbed(:procfs_nowhere), do: [[{:error, {:mount, :enoent}}]]
   defp undisturbed(_), do: [[:ok], [:ok]]
 
-  # What the implementation at hand does, where the kernel lets ours do without a process.
+  # Returns the expected value, which depends on the kernel: on newer ones the Rust library needs no process.
   defp expected(kind, pidns?, rust, c) do
     if pidns? or kind in [:tmpfs, :bind, :device], do: expect(:D10, rust: rust, c: c), else: c
   end
@@ -139,7 +139,7 @@ defmodule LinxNative.HostileProcessesTest do
       assert {kind, some(hits)} == {kind, expected(kind, pidns?, :none, :some)}
       if hits == 0, do: assert({kind, answers} == {kind, undisturbed(kind)})
       assert {kind, Vm.call(vm, Machine, :changes, [before])} == {kind, []}
-      # Those that were killed did not unmount.
+      # Killed callers did not unmount.
       for {Mount, :umount, args} <- calls, do: unmount_all(args)
     end
   end
@@ -160,7 +160,7 @@ defmodule LinxNative.HostileProcessesTest do
     end
   end
 
-  # Only mount(2) takes a source that long, so there is a child on every kernel.
+  # Only mount(2) takes such a long source, so a child mounts on every kernel.
   defp by_child(context) do
     {:procfs, [{module, function, ["" | args]} | _]} = List.keyfind(kinds(context), :procfs, 0)
     {:by_child, [{module, function, [String.duplicate("l", 300) | args]}]}

@@ -25,7 +25,7 @@ defmodule LinxNative.ProcfsWaysTest do
     i_version: 0x800000,
     strictatime: 0x1000000,
     lazytime: 0x2000000,
-    # Those of the kernel alone, and the magic number of old programs, alone and with more than it keeps.
+    # Internal flags of the kernel, and the magic number of old programs, alone and with more bits than the kernel keeps.
     kernmount: 0x400000,
     submount: 0x4000000,
     noremotelock: 0x8000000,

@@ -111,7 +111,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
     end
 
     test "because of a missing target says what to install", %{root: root, bin: bin} do
-      # What rustc 1.95 says, a line of it.
+      # A line of the output of rustc 1.95.
       missing = "  = note: the `riscv64gc-unknown-linux-gnu` target may not be installed"
       cargo(bin, @version <> "echo '#{missing}' >&2; exit 101")
 
@@ -130,7 +130,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
 
   describe "with LINX_NATIVE_PREBUILT" do
     setup %{root: root, bin: bin} do
-      # Whoever calls it finds out.
+      # A call of this cargo would leave a file.
       cargo(bin, "touch #{root}/called")
       folder = Path.join(root, "prebuilt")
       libraries = Map.new(LinxNative.crates(), &{&1, "what #{&1} is"})
@@ -295,7 +295,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
 
       assert_raise File.Error, ~r/no space left on device/, fn -> compile(root) end
       assert File.ls!(priv) -- @files == []
-      # As before the build, or whole.
+      # Each file is the old one, or complete.
       for name <- File.ls!(priv),
           do: assert(File.read!(Path.join(priv, name)) == Path.rootname(name))
     end

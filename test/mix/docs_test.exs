@@ -34,7 +34,7 @@ defmodule LinxNative.DocsTest do
 
   defp docs, do: Mix.Project.config()[:docs]
 
-  # Those of the tests are compiled into the application as well.
+  # The modules of the tests are compiled into the application too.
   defp of_tests?(module), do: match?(["LinxNative", "Test" | _], Module.split(module))
 
   test "just the modules that are for users have documentation" do

@@ -104,7 +104,7 @@ defmodule LinxNative.Mount.BindTest do
 
     test "does not propagate later mounts in either direction", context do
       %{folder: folder, source: source} = context
-      # As systemd has the root of a machine.
+      # As systemd mounts the root of a machine.
       :ok = Mount.set(folder, propagation: :shared)
       container = container!(folder)
       target = folder <> "/made"
@@ -182,7 +182,7 @@ defmodule LinxNative.Mount.BindTest do
       for path <- ["", "/one", "/one/two"] do
         assert ["ro", "nosuid"] -- MountInfo.at(target <> path).options == []
         assert File.write(target <> path <> "/new", "") == {:error, :erofs}
-        # That of the source is not.
+        # The source is not read-only.
         refute "ro" in MountInfo.at(source <> "/one").options
       end
 

@@ -112,7 +112,7 @@ defmodule LinxNative.Mount.ChangeTest do
       path = tmpfs!(context, "/a")
       :ok = Mount.set(context.folder, in: context.in, propagation: :shared)
       assert {:error, %Error{stage: :attach, reason: :einval}} = move.(path)
-      # What was made for it is gone.
+      # The target that was made is removed again.
       refute File.exists?(seen(context.container, context.folder <> "/moved"))
       :ok = Mount.set(context.folder, in: context.in, propagation: :private)
       assert :ok = move.(path)
@@ -239,7 +239,7 @@ defmodule LinxNative.Mount.ChangeTest do
                  Mount.pivot_root(root, old, there)
       end
 
-      # What was made for it is gone.
+      # The target that was made is removed again.
       assert File.ls!(seen(context.container, plain)) == []
       none = context.folder <> "/none"
 

@@ -77,7 +77,7 @@ defmodule LinxNative.Mount.ExamplesTest do
 
     container = MappedContainer.start()
     inside = {:pid, container.pid}
-    # What it is like before the last steps.
+    # Checks the container before the last steps.
     steps =
       "alias LinxNative.Mount\n" <>
         String.replace(documented_steps("A container"), "/srv", folder)

@@ -23,7 +23,7 @@ defmodule LinxNative.Mount.MountTest do
     path
   end
 
-  # What its init sees, through its root directory.
+  # Returns a path as the container's init sees it.
   defp seen(container, path), do: "/proc/#{container.pid}/root#{path}"
 
   describe "a new file system" do

@@ -9,7 +9,7 @@ defmodule LinxNative.Mount.NativeTest do
 
   @moduletag :mount
 
-  # Of another type in each place of each function.
+  # Passes a term of another type in each position of each function.
   test "a wrong argument is badarg, before anything is done" do
     target = {:host, "/nowhere", false, nil}
     finish = {{0, 0, 0}, nil}

@@ -65,7 +65,7 @@ defmodule LinxNative.Mount.OlderKernelsTest do
         {"fsmount", "ENOSYS", "5.2", mount: :superblock},
         {"open_tree", "ENOSYS", "5.2", bind: :clone},
         {"move_mount", "ENOSYS", "5.2", mount: :attach, bind: :attach, move: :attach},
-        # Of one that lacks `nosymfollow`.
+        # The answers of a kernel without `nosymfollow`.
         {"fsmount", "EINVAL", "5.14", mount: :superblock},
         {"mount_setattr", "EINVAL", "5.14", set: :attributes}
       ] do

@@ -82,7 +82,7 @@ defmodule LinxNative.Mount.PidfdTest do
     container = MappedContainer.start()
     %{folder: folder, call: call} = prepare(container)
     bound = folder <> "/bound"
-    # Of the machine, so it belongs to root.
+    # The tmpfs is mounted on the host, so it belongs to root.
     source = Folder.make!()
     Folder.tmpfs!(source)
     options = [in: @of_pidfd, create: :directory, id_map: @of_pidfd]

@@ -11,7 +11,7 @@ defmodule LinxNative.Mount.RaceTest do
   @moduletag :mount
   # An emulated machine is some twenty times slower, so `script/kernels` asks for fewer.
   @rounds String.to_integer(System.get_env("LINX_TEST_RACE_ROUNDS", "20000"))
-  # What lands outside stays there. To look for it takes longer than a call.
+  # A file outside stays there, so it is enough to look for it sometimes. Looking takes longer than a call.
   @look_every 100
 
   # The directory of a path is `inside/dir`, and at times a link to `outside`, where the same names are. The name of the
@@ -102,7 +102,7 @@ defmodule LinxNative.Mount.RaceTest do
   end
 
   test "bind/3 into a container, its target", %{folder: folder, dir: dir} = context do
-    # It has the folder from its start.
+    # The container has the folder from its start.
     %{pid: pid} = Container.start([:mount])
     there = [in: {:pid, pid}]
     call = fn -> Mount.bind(folder <> "/outside/file", dir <> "/file", there) end
@@ -154,7 +154,7 @@ defmodule LinxNative.Mount.RaceTest do
       expected = if result == :ok, do: {:ok, "inside"}, else: {:error, :enoent}
       assert File.read(place <> "/which") == expected
 
-      # As to the target.
+      # The target of the move.
       if result == :ok do
         until_ok(fn -> Mount.move(place, dir <> "/target") end)
         assert File.ls!(outside <> "/target") == []

@@ -16,7 +16,7 @@ defmodule LinxNative.Mount.StagesTest do
   @private ~w(unshare --mount --propagation=private --)
   @user ~w(unshare --user --map-root-user --mount --propagation=private --)
 
-  # What the kernel refuses by itself, with its reason. `folder` is a private tmpfs with a mount on `mount`.
+  # Calls that the kernel refuses, with the reason. `folder` is a private tmpfs with a mount on `mount`.
   defp refused(folder) do
     at = &"#{folder}/#{&1}"
     no_file = {:path, "/nonexistent"}
@@ -58,7 +58,7 @@ defmodule LinxNative.Mount.StagesTest do
     ]
   end
 
-  # What only a filter makes fail, whatever else a machine is like. `{:path, nil}` stands for a PID namespace.
+  # Calls that only a filter makes fail on every machine. `{:path, nil}` stands for a PID namespace.
   defp filtered(folder) do
     mount = folder <> "/mount"
     procfs = [pid_namespace: {:path, nil}]

@@ -74,7 +74,7 @@ defmodule LinxNative.Mount.UserTest do
     assert :ok = call(vm, :umount, [mount, [detach: true]])
     refute at.(mount)
 
-    # What the user namespace that made this one has mounted stays as it is.
+    # Mounts of the parent user namespace cannot be changed.
     assert {:error, %Error{stage: :umount, reason: :einval}} = call(vm, :umount, ["/proc"])
 
     # A container of this user.

@@ -70,7 +70,7 @@ defmodule LinxNative.ContainerDeathTest do
     %{answer: answer} = SyscallStepper.finish(held)
 
     assert answer == expect(:D4, rust: {:error, {:open_pidns, :enoent}}, c: :ok)
-    # Of the other process, hence of the VM's own namespace.
+    # The /proc of the other process, and so of the VM's own PID namespace.
     exposed? = File.exists?("/proc/#{observer}/root#{folder}/#{System.pid()}")
     assert exposed? == expect(:D4, rust: false, c: true)
   end

@@ -7,7 +7,7 @@ defmodule LinxNative.FaultsTest do
 
   alias LinxNative.Test.{SyscallStepper, Operations}
 
-  # Those of a system that lacks it, forbids it, interrupts it, and of one that is short of memory or descriptors.
+  # The errnos if a system call is missing, forbidden or interrupted, or if memory or descriptors are short.
   @errnos %{"ENOSYS" => 38, "EPERM" => 1, "EINTR" => 4, "ENOMEM" => 12, "EMFILE" => 24}
   @atoms %{1 => :eperm, 12 => :enomem, 24 => :emfile}
 
@@ -53,7 +53,7 @@ defmodule LinxNative.FaultsTest do
 
   defp expected(operation, stage, _errno, number), do: {:error, {stage, errno(operation, number)}}
 
-  # Who is told that a wait failed cannot do anything about it, but to wait again if it was interrupted.
+  # A failed wait can be repeated only if it was interrupted.
   defp errnos(:wait4), do: Map.take(@errnos, ["EINTR"])
   defp errnos(_), do: @errnos
 

@@ -8,7 +8,7 @@ defmodule LinxNative.GrowthTest do
   alias LinxNative.Test.{Operations, Repeat}
 
   @times 1_000
-  # What a call keeps for its time is more.
+  # The least number of bytes that a leaking call would keep.
   @least 32
 
   setup do
@@ -28,7 +28,7 @@ defmodule LinxNative.GrowthTest do
       before = Vm.call(vm, Repeat, :run, [calls, 20])
       Vm.call(vm, Repeat, :run, [calls, @times])
       Operations.undo(operation)
-      # What the VM frees later, and what it has for itself, comes and goes.
+      # Memory that the VM frees later, and its own memory, vary.
       grown = fn -> Vm.call(vm, Repeat, :run, [[], 0]) - before end
       Await.until(div(patience(), 20), fn -> grown.() < @least * @times end)
       assert grown.() < @least * @times

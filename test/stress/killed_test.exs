@@ -42,7 +42,7 @@ defmodule LinxNative.KilledTest do
     effect
   end
 
-  # What is mounted is mounted as if nothing had happened, to the last option.
+  # If something is mounted, it is complete, to the last option.
   defp kill(hold, operation, n, complete, threads) do
     Operations.prepare(operation)
     before = Operations.effect(operation)
@@ -114,7 +114,7 @@ defmodule LinxNative.KilledTest do
     ]
   end
 
-  # What those left who were killed between the one and the other.
+  # Unmounts what callers left that were killed between mount and unmount.
   defp unmount(calls) do
     for {Mount, :umount, args} <- calls, do: unmount_all(args)
   end

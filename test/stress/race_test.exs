@@ -57,10 +57,10 @@ defmodule LinxNative.RaceTest do
         swaps = Harness.swaps(race)
         IO.puts("\n#{@rounds} binds against #{swaps} swaps: #{inspect(counted)}")
         assert Map.keys(counted) -- [{:ok, :kept}, {{:error, {:create, :eloop}}, :kept}] == []
-        # Else nothing was raced: some found the directory, and some the link.
+        # Otherwise there was no race: some calls have to find the directory, and some the link.
         assert map_size(counted) == 2
 
-      # It shows that the racer can win; once will do.
+      # Shows that the racer can win, at least once.
       :at_some_time ->
         assert Enum.any?(Stream.take(results, @rounds), &match?({_, :escaped}, &1))
         Harness.swaps(race)

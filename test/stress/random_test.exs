@@ -56,7 +56,7 @@ defmodule LinxNative.RandomTest do
     run
   end
 
-  # The same file systems in the VM's and in the container's mount namespace.
+  # Mounts the same file systems in the VM's and in the container's mount namespace.
   defp furnish(%{vm: vm, folder: folder, strings: %{folder: root}}, ns) do
     inside = if ns == "", do: "/proc/#{vm.os_pid}/root", else: Path.dirname(ns) <> "/../root"
     mount = &(:ok = Vm.call(vm, Mount, :mount, ["linx", &1, "tmpfs", &2, "", ns, "", 0]))

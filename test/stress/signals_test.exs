@@ -11,7 +11,7 @@ defmodule LinxNative.SignalsTest do
   @moduletag :rust
   @moduletag :machine_root
 
-  # Those that the C library keeps for itself.
+  # The signals that the C library reserves.
   @kept if Machine.musl?(), do: [32, 33, 34], else: [32, 33]
 
   # All of the 64 but SIGKILL and SIGSTOP, which cannot be blocked.

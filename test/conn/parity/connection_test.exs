@@ -28,7 +28,7 @@ defmodule LinxNative.Conn.Parity.ConnectionTest do
       {:ok, file} = :file.open(path, [:read, :raw])
       fd = descriptor_of(path)
       assert Conn.netns(open!(:route, netns: {:fd, fd})) == there
-      # It stays the caller's.
+      # The descriptor stays the caller's.
       assert LinxNative.netns_id({:fd, fd}) == there
       :ok = :file.close(file)
     end

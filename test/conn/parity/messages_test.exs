@@ -122,7 +122,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
 
     test "a message can be sent to another port" do
       {one, other} = {open!(:usersock), open!(:usersock, accept: :any)}
-      # What is given of number and port id stays.
+      # A given sequence number and port id are kept.
       message = %Message{type: 20, sequence: 4711, port_id: 4712, body: "hello, world"}
       assert Conn.send(one, message, to: port_id(other)) == {:ok, message}
       assert {:ok, [^message], origin} = Conn.recv(other, @patience)

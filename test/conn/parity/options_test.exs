@@ -35,7 +35,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
   end
 
   describe "`SetBPF`, `RemoveBPF`" do
-    # What is of the kernel's own types (answers) or of one other.
+    # Keeps messages of the kernel's own types (answers) and of one other type.
     defp only(type) do
       [
         load(:u16, 4),
@@ -100,7 +100,7 @@ defmodule LinxNative.Conn.Parity.OptionsTest do
       results = for _ <- 1..5_000, do: agree!(socket, random_program())
       :ok = Native.close(socket)
 
-      # Else the programs were not such as could tell.
+      # Otherwise the programs would show no difference.
       counts = Enum.frequencies(results)
       assert counts[:ok] > 300 and counts[:refused] > 300
     end

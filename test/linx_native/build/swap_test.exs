@@ -26,7 +26,7 @@ defmodule LinxNative.Build.SwapTest do
     inodes = inodes(priv)
 
     assert Swap.swap(priv) == {:ok, events(:swapped)}
-    # Nothing else is in the folder that a release takes.
+    # The folder that a release copies has no other file.
     assert files(priv) == ours()
     assert Map.take(files(out), @names) == originals
     assert Map.keys(files(out)) == @names ++ ["swapped_in.sha256"]
@@ -115,7 +115,7 @@ defmodule LinxNative.Build.SwapTest do
     assert Swap.restore(priv) == {:ok, events(:restored)}
     assert files(priv) == originals
 
-    # The same, restored while the older one is there.
+    # The same for a restore while the older library is in place.
     {:ok, _} = Vm.call(vm, Swap, :swap, [priv])
     assert Swap.restore(priv) == {:ok, events(:restored)}
     assert files(priv) == originals
@@ -241,7 +241,7 @@ defmodule LinxNative.Build.SwapTest do
   end
 
   test "libraries for another machine are compared instead of loaded", %{priv: priv} do
-    # On this machine LINX_NATIVE_TARGET names another one; ours are of this one all the same.
+    # LINX_NATIVE_TARGET names another machine, but these libraries are built for this one.
     vm = Vm.start(load: false, env: %{"LINX_NATIVE_TARGET" => "riscv64gc-unknown-linux-gnu"})
     before = files(priv)
     assert {:error, reason} = Vm.call(vm, Swap, :swap, [priv])
@@ -303,7 +303,7 @@ defmodule LinxNative.Build.SwapTest do
     File.write!(Path.join(work, "linx_mount.so"), "half of")
   end
 
-  # A copy of this application with other files for libraries, and a VM that takes it for ours.
+  # Makes a copy of this application with other libraries, and a VM that uses it.
   defp with_other_libraries(change) do
     copy = Path.join(Folder.make!(), "linx_native")
     File.cp_r!(Application.app_dir(:linx_native), copy)

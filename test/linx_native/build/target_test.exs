@@ -40,7 +40,7 @@ defmodule LinxNative.Build.TargetTest do
         ],
         do: assert(Target.chosen(nerves(arch, abi, prefix)) == rust)
 
-    # Those of a shell that happens to have one of the names.
+    # A shell may have one of these variables by accident.
     assert Target.chosen(%{"TARGET_ARCH" => "arm"}) == nil
   end
 
