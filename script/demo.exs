@@ -1,4 +1,4 @@
-# What script/demo shows; it runs this.
+# The program that script/demo runs.
 
 defmodule Demo do
   alias Linx.Mount.Native, as: Mount
@@ -7,7 +7,7 @@ defmodule Demo do
   @bind 4096
 
   @file_system "stat --file-system --format=%T /tmp"
-  # The shell looks at no file: a process may end meanwhile.
+  # The shell opens no file, because a process may end meanwhile.
   @processes "set -- /proc/[0-9]*; echo $#"
   @node "stat --format=%F /tmp/null 2>/dev/null || echo none"
 
@@ -53,7 +53,7 @@ defmodule Demo do
     for path <- ~w(/tmp/null /proc /tmp), do: call("gone", &Mount.umount/3, [path, 0, mnt])
   end
 
-  # Both sides at once: the same questions, asked in the container and here.
+  # Prints both sides: the same commands run in the container and here.
   defp views(pid, title) do
     heading(title)
     row("", "in the container", "here")
@@ -63,10 +63,10 @@ defmodule Demo do
     row("/tmp/null", inside(pid, @node), sh(@node))
   end
 
-  # A socket stays in the namespace it was made in: what it lists are the links there.
+  # A socket stays in the namespace that it was opened in, so it lists the links there.
   defp links(pid) do
     {:ok, fd} = Socket.open_in_netns("/proc/#{pid}/ns/net", 0)
-    # The socket is a duplicate.
+    # The socket uses a duplicate of the descriptor.
     opened = :socket.open(fd)
     :ok = Socket.close_fd(fd)
     {:ok, socket} = opened
@@ -89,7 +89,7 @@ defmodule Demo do
     if more?, do: names ++ receive_links(socket), else: names
   end
 
-  # NLMSG_DONE is the last.
+  # NLMSG_DONE is the last message.
   defp parse(<<_::32, 3::native-16, _::binary>>, names), do: {Enum.reverse(names), false}
   defp parse(<<>>, names), do: {Enum.reverse(names), true}
 
@@ -109,7 +109,7 @@ defmodule Demo do
     name(rest)
   end
 
-  # It says its pid as this /proc has it, and lives until its standard input closes.
+  # It prints its pid as in this /proc, and lives until its standard input closes.
   defp start_container do
     script = """
     ip link add demo0 type veth peer name demo1 2>/dev/null
@@ -139,7 +139,7 @@ defmodule Demo do
     end
   end
 
-  # The listing of the descriptors needs one itself.
+  # Listing the descriptors needs a descriptor itself.
   defp possessions do
     [descriptors, threads] = for name <- ~w(fd task), do: length(File.ls!("/proc/self/#{name}"))
     "#{descriptors - 1} descriptors, #{threads} threads"

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nul_byte_is_refused_wherever_it_stands() {
+    fn a_nul_byte_is_refused_at_any_position() {
         let far = [vec![b'x'; 100_000], vec![0]].concat();
         for bytes in [&b"\0"[..], b"a\0b", b"a\0", &far] {
             assert_eq!(c_string(bytes), Err(CStringError::Nul));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_string_keeps_its_bytes_up_to_where_the_kernel_refuses_it() {
+    fn a_string_is_copied_up_to_the_length_that_the_kernel_refuses() {
         assert_eq!(c_string(b"").unwrap().as_bytes(), b"");
         assert_eq!(c_string(b"/\xff").unwrap().as_bytes(), b"/\xff");
         let kept = page_size().max(4096);

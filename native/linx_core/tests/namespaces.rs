@@ -1,6 +1,6 @@
-//! The public functions on real namespaces: those of a thread of this process that has its own. Takes root.
+//! Tests the public functions on the namespaces of a thread of this process. Needs root.
 
-// A look at sockets that no crate wraps.
+// A system call that no crate wraps.
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(
@@ -69,7 +69,7 @@ impl Drop for Container {
     }
 }
 
-/// The file systems mounted at a path, as a thread sees them.
+/// Returns the file systems that are mounted at a path, as a thread sees them.
 fn mounts(task: &Path, at: &Path) -> Vec<String> {
     let info = fs::read_to_string(task.join("mountinfo")).unwrap();
     let here = info
@@ -118,18 +118,18 @@ fn request(source: &CStr, target: &CStr, fstype: &CStr, flags: c_ulong) -> Reque
     }
 }
 
-/// The result of a call, when it has one.
+/// Waits for the result of a call.
 fn result(call: Result<mount::Call, Error>) -> Result<(), Error> {
     call?.join().unwrap()
 }
 
-/// The inode of the network namespace a socket is in: `ioctl(SIOCGSKNS)`.
+/// Returns the inode of the network namespace of a socket: `ioctl(SIOCGSKNS)`.
 fn namespace_of(socket: &OwnedFd) -> u64 {
     const SIOCGSKNS: libc::Ioctl = 0x894c;
     // SAFETY: an open descriptor; the request has no further argument.
     let fd = unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) };
     assert_ne!(fd, -1, "{}", std::io::Error::last_os_error());
-    // SAFETY: the call succeeded, so this is a new descriptor of ours.
+    // SAFETY: the call succeeded, so this is a new descriptor without another owner.
     let file = fs::File::from(unsafe { OwnedFd::from_raw_fd(fd) });
     file.metadata().unwrap().ino()
 }
@@ -159,7 +159,7 @@ fn a_socket_is_in_the_namespace_of_the_path_and_keeps_it() {
 }
 
 #[test]
-fn a_mount_is_made_in_the_namespace_of_the_path_only() {
+fn a_mount_is_made_only_in_the_namespace_of_the_path() {
     let (container, folder) = (Container::start(), Folder::new("mount"));
     let (target, namespace) = (c_string(&folder.0), container.namespace("mnt"));
     let there = Namespaces {

@@ -22,7 +22,7 @@ const RTM_GETLINK: u16 = 18;
 const RTM_NEWNSID: u16 = 88;
 const RTNLGRP_LINK: u32 = 1;
 
-/// A network namespace that nobody is in.
+/// Makes a network namespace without a process.
 fn make_netns() -> File {
     let made = thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).expect("namespaces take root: run the tests with sudo");
@@ -39,7 +39,7 @@ fn open_in(netns: &File) -> Connection {
     Connection::open(Netns::Fd(netns.as_raw_fd()), libc::NETLINK_ROUTE).unwrap()
 }
 
-/// Two sockets that send to each other.
+/// Returns two sockets that send to each other.
 fn pair() -> (Connection, Connection) {
     let open = || Connection::open(Netns::Host, libc::NETLINK_USERSOCK).unwrap();
     (open(), open())
@@ -55,7 +55,7 @@ fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A `struct ifinfomsg` of the loopback interface, with flags and which of them are meant.
+/// Returns a `struct ifinfomsg` of the loopback interface, with flags and a mask of the flags to change.
 fn loopback(flags: u32, change: u32) -> Vec<u8> {
     let mut body = vec![0; 4];
     body.extend(1_u32.to_ne_bytes());
@@ -75,7 +75,7 @@ fn kind(message: &[u8]) -> u16 {
     u16::from_ne_bytes([message[4], message[5]])
 }
 
-/// The datagram that is there, and what it says.
+/// Receives a queued datagram, and returns it with its bytes.
 fn receive(connection: &Connection) -> (Datagram, Vec<u8>) {
     let mut buffer = Vec::with_capacity(32 * 1024);
     let datagram = connection
@@ -95,7 +95,7 @@ fn raw<T>(result: Result<T, Errno>) -> Result<T, i32> {
 }
 
 #[test]
-fn it_is_in_the_namespace_it_was_opened_for_and_keeps_it() {
+fn a_connection_is_in_the_requested_namespace_and_keeps_it_alive() {
     let file = make_netns();
     let there = identity(&file.metadata().unwrap());
     let own = identity(&fs::metadata("/proc/thread-self/ns/net").unwrap());
@@ -141,7 +141,7 @@ fn a_failure_to_open_has_its_stage() {
 }
 
 #[test]
-fn it_is_close_on_exec_and_never_blocks() {
+fn a_connection_is_close_on_exec_and_never_blocks() {
     let namespace = make_netns();
     for netns in [Netns::Host, Netns::Fd(namespace.as_raw_fd())] {
         let connection = Connection::open(netns, libc::NETLINK_ROUTE).unwrap();
@@ -154,7 +154,7 @@ fn it_is_close_on_exec_and_never_blocks() {
 }
 
 #[test]
-fn each_has_a_port_of_its_own() {
+fn each_connection_has_a_port_of_its_own() {
     let (one, other) = pair();
     let ports = [one.port_id().unwrap(), other.port_id().unwrap()];
     assert!(!ports.contains(&0));
@@ -162,7 +162,7 @@ fn each_has_a_port_of_its_own() {
 }
 
 #[test]
-fn the_answer_to_a_dump_is_there_at_once() {
+fn the_answer_to_a_dump_can_be_received_at_once() {
     let connection = open_in(&make_netns());
     let request = message(RTM_GETLINK, NLM_F_DUMP, &loopback(0, 0));
     connection.send(0, &request).unwrap();
@@ -182,7 +182,7 @@ fn the_answer_to_a_dump_is_there_at_once() {
 }
 
 #[test]
-fn a_datagram_that_does_not_fit_is_cut_and_says_its_whole_length() {
+fn a_datagram_that_does_not_fit_is_truncated_and_has_its_whole_length() {
     let connection = open_in(&make_netns());
     let ask = || {
         let request = message(RTM_GETLINK, 0, &loopback(0, 0));
@@ -217,7 +217,7 @@ fn a_datagram_goes_to_the_port_it_is_sent_to() {
 
 #[test]
 fn a_datagram_without_a_sender_is_not_the_kernels() {
-    // Of Unix sockets that have no name. A netlink socket always tells the sender.
+    // Unix sockets without a name, because the kernel always returns the sender of a netlink socket.
     let (one, other) = UnixDatagram::pair().unwrap();
     one.send(b"hello").unwrap();
     let connection = Connection(other.into());
@@ -227,7 +227,7 @@ fn a_datagram_without_a_sender_is_not_the_kernels() {
 
 #[test]
 fn groups_are_joined_listed_and_left() {
-    // One beyond the 32 that bind(2) knows.
+    // A group above the 32 that bind(2) supports.
     const RTNLGRP_BRVLAN: c_int = 33;
 
     let connection = open_in(&make_netns());
@@ -247,7 +247,7 @@ fn groups_are_joined_listed_and_left() {
 }
 
 #[test]
-fn an_event_says_its_group_where_that_is_asked_for() {
+fn an_event_has_its_group_with_packet_info() {
     let netns = make_netns();
     let (listener, actor) = (open_in(&netns), open_in(&netns));
     listener.join(1).unwrap();
@@ -260,7 +260,7 @@ fn an_event_says_its_group_where_that_is_asked_for() {
     assert_eq!((event.group, kind(&bytes)), (RTNLGRP_LINK, RTM_NEWLINK));
 }
 
-/// Gives `other` a number in the namespace of a connection.
+/// Gives `other` an id in the namespace of a connection.
 fn number(connection: &Connection, other: &File, nsid: i32) {
     let mut body = vec![0; 4];
     let fd = u32::try_from(other.as_raw_fd()).unwrap().to_ne_bytes();
@@ -274,7 +274,7 @@ fn number(connection: &Connection, other: &File, nsid: i32) {
 }
 
 #[test]
-fn an_event_of_another_namespace_says_its_number() {
+fn an_event_of_another_namespace_has_its_id() {
     let (netns, other) = (make_netns(), make_netns());
     let (listener, there) = (open_in(&netns), open_in(&other));
     number(&open_in(&netns), &other, 7);
@@ -310,7 +310,7 @@ fn each_flag_is_set_and_unset() {
 }
 
 #[test]
-fn a_buffer_is_twice_what_it_was_set_to() {
+fn the_size_of_a_buffer_is_doubled() {
     let connection = open_in(&make_netns());
     for (buffer, bytes) in [(Buffer::Read, 100_000), (Buffer::Write, 50_000)] {
         connection.set_buffer(buffer, bytes).unwrap();
@@ -319,7 +319,7 @@ fn a_buffer_is_twice_what_it_was_set_to() {
     assert_eq!(connection.buffer(Buffer::Write), Ok(100_000));
 }
 
-/// A program that takes so many bytes of every datagram: `BPF_RET | BPF_K`.
+/// Returns a program that keeps the given number of bytes of every datagram: `BPF_RET | BPF_K`.
 fn take(bytes: u32) -> Vec<u8> {
     let mut program = 6_u16.to_ne_bytes().to_vec();
     program.extend([0; 2]);
@@ -347,8 +347,8 @@ fn a_filter_decides_what_is_received() {
 }
 
 #[test]
-fn what_is_no_filter_is_refused() {
-    // `BPF_LD | BPF_IMM`, after which it does not end.
+fn an_invalid_filter_is_refused() {
+    // `BPF_LD | BPF_IMM`, without a return after it.
     let endless = [&[0; 4], 1_u32.to_ne_bytes().as_slice()].concat();
     let not_whole = [take(0), vec![0]].concat();
     let connection = pair().0;
@@ -358,7 +358,7 @@ fn what_is_no_filter_is_refused() {
         not_whole,
         endless,
         take(0).repeat(4097),
-        // As many as none, were they counted in 16 bits.
+        // A count of 65536 would be 0 in 16 bits.
         take(0).repeat(65_536),
     ] {
         assert_eq!(raw(connection.attach_filter(&program)), Err(libc::EINVAL));
@@ -368,7 +368,7 @@ fn what_is_no_filter_is_refused() {
 }
 
 #[test]
-fn what_was_thrown_away_is_counted_and_said_once() {
+fn dropped_datagrams_are_counted_and_reported_once() {
     let netns = make_netns();
     let (listener, actor) = (open_in(&netns), open_in(&netns));
     listener.join(1).unwrap();

@@ -13,7 +13,7 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::*;
 
-/// What `stat(2)` says of the namespace this thread is in.
+/// Returns the device and inode of this thread's namespace by `stat(2)`.
 fn own() -> (u64, u64) {
     let file = fs::metadata("/proc/thread-self/ns/net").unwrap();
     (file.dev(), file.ino())
@@ -24,7 +24,7 @@ fn udp() -> UdpSocket {
 }
 
 #[test]
-fn a_socket_of_any_kind_is_in_the_namespace_it_was_made_in() {
+fn a_socket_of_any_kind_is_in_the_namespace_that_it_was_made_in() {
     let socket = udp();
     assert_eq!(of_socket(socket.as_fd()), Ok(own()));
     assert_eq!(of_descriptor(socket.as_raw_fd()), Ok(own()));
@@ -39,7 +39,7 @@ fn a_socket_of_any_kind_is_in_the_namespace_it_was_made_in() {
 }
 
 #[test]
-fn what_is_no_socket_is_in_none() {
+fn a_descriptor_that_is_not_a_socket_is_an_error() {
     for path in ["/dev/null", "/proc/self/ns/net", "/"] {
         let file = File::open(path).unwrap();
         assert_eq!(
@@ -50,7 +50,7 @@ fn what_is_no_socket_is_in_none() {
 }
 
 #[test]
-fn what_is_not_open_is_an_error() {
+fn a_descriptor_that_is_not_open_is_an_error() {
     for fd in [-1, RawFd::MIN, RawFd::MAX] {
         assert_eq!(of_descriptor(fd), Err(Errno::from_raw(libc::EBADF)));
     }

@@ -84,9 +84,9 @@ fn descriptors_are_close_on_exec() {
     }
 }
 
-/// The pid of a process that ended is given to another, between the look-ups of its two files.
+/// A process ends and its pid is reused, between the look-ups of its two files.
 #[test]
-fn a_recycled_pid_does_not_mix_two_processes() {
+fn a_reused_pid_does_not_mix_two_processes() {
     const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
 
     let first = process();
@@ -97,7 +97,7 @@ fn a_recycled_pid_does_not_mix_two_processes() {
     directory.open_in(&handle).mount.unwrap();
     end(first);
 
-    // Another program may take the number we are after, so ask until it is ours.
+    // Another program may take the pid, so this repeats until it gets it.
     let second = loop {
         std::fs::write(LAST_PID, (pid - 1).to_string())
             .expect("the next pid is chosen as root, with CAP_SYS_ADMIN in the PID namespace");

@@ -1,5 +1,5 @@
 #![allow(clippy::arithmetic_side_effects)]
-// The stack is looked at from below its frames.
+// The tests read the stack below its frames.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -20,9 +20,9 @@ use super::borrowing::on_own_stack;
 use super::borrowing::{run, scoped};
 use super::*;
 
-/// Runs `f` with no message printed for a panic, as `nif_entry` has it: a backtrace does not fit on these stacks.
+/// Runs `f` without printing a message for a panic, because a backtrace does not fit on these stacks.
 fn quietly<T>(f: impl FnOnce() -> T) -> T {
-    // There is one hook for all the tests that run at the same time.
+    // All tests that run at the same time share one hook.
     static HOOK: Mutex<()> = Mutex::new(());
     let _held = HOOK.lock().unwrap();
     let hook = panic::take_hook();
@@ -39,7 +39,7 @@ fn message(panic: Box<dyn Any + Send>) -> String {
         .unwrap()
 }
 
-/// Runs `f` in each of the ways that work with this C library.
+/// Runs `f` on each kind of thread that works with this C library.
 fn in_every_way<T: Send + 'static>(f: fn(&Throwaway<'_>) -> T) -> Vec<T> {
     vec![
         #[cfg(target_env = "gnu")]
@@ -54,7 +54,7 @@ fn a_closure_runs_on_a_thread_of_this_process_that_ends_with_it() {
     for (pid, tid) in in_every_way(|_| (getpid(), gettid())) {
         assert_eq!(pid, getpid());
         assert_ne!(tid, gettid());
-        // The kernel lets go of the memory, and of us, a moment before it lets go of the number.
+        // The kernel releases the memory, and so the caller, a moment before it frees the thread id.
         while fs::exists(format!("/proc/self/task/{tid}")).unwrap() {
             std::thread::yield_now();
         }
@@ -79,7 +79,7 @@ fn a_child_ends_with_its_parent() {
     }
 }
 
-/// What `status` says of this thread.
+/// Returns a field of this thread's `status`.
 fn status(field: &str) -> String {
     let status = fs::read_to_string("/proc/thread-self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field));
@@ -87,7 +87,7 @@ fn status(field: &str) -> String {
 }
 
 #[test]
-fn a_child_has_every_signal_blocked_that_can_be() {
+fn a_child_has_every_signal_blocked_that_can_be_blocked() {
     let all_but_kill_and_stop = "fffffffffffbfeff";
     for blocked in in_every_way(|thread| thread.in_child(|| status("SigBlk")).unwrap().unwrap()) {
         assert_eq!(blocked, all_but_kill_and_stop);
@@ -95,21 +95,21 @@ fn a_child_has_every_signal_blocked_that_can_be() {
 }
 
 #[test]
-fn a_thread_has_no_signal_that_a_program_handles() {
+fn a_thread_handles_no_signal_of_the_program() {
     for blocked in in_every_way(|_| SigSet::thread_get_mask().unwrap()) {
         assert!(blocked.contains(nix::sys::signal::SIGTERM));
     }
 }
 
 #[test]
-fn that_a_child_can_be_made_is_known_without_one() {
+fn check_can_fork_makes_no_child() {
     in_every_way(|thread| thread.check_can_fork().unwrap());
     let children = fs::read_to_string("/proc/thread-self/children").unwrap();
     assert_eq!(children, "");
 }
 
 #[test]
-fn values_go_in_and_out_of_a_borrowing_thread_and_its_child() {
+fn a_borrowing_thread_and_its_child_share_values_with_the_caller() {
     let before = AtomicI32::new(1);
     let text = String::from("x");
     let out = run(|thread| {
@@ -121,7 +121,7 @@ fn values_go_in_and_out_of_a_borrowing_thread_and_its_child() {
 }
 
 #[test]
-fn a_change_of_directory_stays_on_the_thread() {
+fn a_change_of_directory_affects_only_the_thread() {
     let before = getcwd().unwrap();
     let there = in_every_way(|thread| {
         thread.unshare_fs().unwrap();
@@ -135,7 +135,7 @@ fn a_change_of_directory_stays_on_the_thread() {
 }
 
 #[test]
-fn entering_a_namespace_stays_on_the_thread() {
+fn entering_a_namespace_affects_only_the_thread() {
     let own = || fs::read_link("/proc/thread-self/ns/net").unwrap();
     let before = own();
     in_every_way(|thread| {
@@ -155,7 +155,7 @@ fn the_signal_mask_of_the_caller_is_as_before() {
 }
 
 #[test]
-fn a_panic_in_a_thread_goes_on_in_the_caller() {
+fn a_panic_in_a_thread_continues_in_the_caller() {
     let before = SigSet::thread_get_mask().unwrap();
     let panics: [fn() -> Option<()>; 3] = [
         || run(|_| panic!("in the thread")).ok(),
@@ -170,7 +170,7 @@ fn a_panic_in_a_thread_goes_on_in_the_caller() {
 }
 
 #[test]
-fn a_panic_in_a_child_goes_on_in_the_caller() {
+fn a_panic_in_a_child_continues_in_the_caller() {
     let caught = quietly(|| {
         panic::catch_unwind(|| run(|thread| thread.in_child(|| panic!("in the child"))))
     });
@@ -192,7 +192,7 @@ fn a_child_that_is_killed_returns_nothing_and_is_reaped() {
     assert!(!fs::exists(format!("/proc/{id}")).unwrap());
 }
 
-/// Before it is traced, and after.
+/// Sends SIGSTOP at different moments: before the child is traced, and after.
 #[test]
 fn a_child_cannot_be_stopped() {
     for pause in 0..100 {
@@ -211,7 +211,7 @@ fn a_child_cannot_be_stopped() {
 fn a_child_is_traced_by_its_thread() {
     let thread_and_tracer = |thread: &Throwaway<'_>| {
         let tracer = || {
-            // Soon, but not from the start.
+            // The child is traced soon, but not from its start.
             loop {
                 match status("TracerPid").parse() {
                     Ok(0) => std::thread::yield_now(),
@@ -228,7 +228,7 @@ fn a_child_is_traced_by_its_thread() {
 }
 
 #[test]
-fn a_pending_call_has_a_result_once_its_thread_has_ended() {
+fn a_pending_call_has_a_result_when_its_thread_has_ended() {
     let (go_on, may_go_on) = channel::<()>();
     let mut call = spawn(move |_| (may_go_on.recv().is_ok(), gettid())).unwrap();
     assert_eq!(call.wait(Duration::ZERO), None);
@@ -280,7 +280,7 @@ fn a_call_is_given_up_or_handed_over_but_never_both() {
 }
 
 #[test]
-fn a_user_namespace_has_the_maps_it_was_made_with() {
+fn a_user_namespace_has_the_given_maps() {
     let namespace = spawn(|thread| thread.make_user_namespace(b"0 100000 5", b"7 9 1"));
     let namespace = namespace.unwrap().join().unwrap().unwrap();
     let own = fs::read_link("/proc/self/ns/user").unwrap();
@@ -298,7 +298,7 @@ fn a_user_namespace_has_the_maps_it_was_made_with() {
     );
 }
 
-/// How many bytes of the stack below this frame `f` writes to, of `size` that are looked at.
+/// Returns how many bytes of the stack below this frame `f` writes to. `size` bytes are checked.
 fn depth(size: usize, f: impl FnOnce()) -> usize {
     const MARK: u8 = 0xa5;
     const OWN_FRAMES: usize = 1024;
@@ -306,7 +306,7 @@ fn depth(size: usize, f: impl FnOnce()) -> usize {
     let bottom = (&raw const here).cast_mut().wrapping_sub(size);
     let painted = size - OWN_FRAMES;
     for at in 0..painted {
-        // SAFETY: of the stack of this thread, below all frames in use; volatile as nothing of it is an object.
+        // SAFETY: a byte of this thread's stack, below all frames in use. Volatile, because it belongs to no object.
         unsafe { bottom.wrapping_add(at).write_volatile(MARK) };
     }
     f();

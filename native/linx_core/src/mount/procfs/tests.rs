@@ -22,7 +22,7 @@ fn parsed(data: &[u8]) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn options_are_taken_apart_as_mount_does() {
+fn options_are_split_as_mount_does() {
     let option = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
     assert_eq!(parsed(b""), []);
     assert_eq!(parsed(b",,=x,"), []);
@@ -39,7 +39,7 @@ fn options_are_taken_apart_as_mount_does() {
 }
 
 #[test]
-fn what_fsconfig_cannot_say_is_left_to_mount() {
+fn a_text_that_is_too_long_for_fsconfig_is_left_to_mount() {
     let none = MsFlags::empty();
     assert!(Plan::of(&request(none, c"")).is_some());
     let ignored = MsFlags::MS_SILENT | MsFlags::MS_POSIXACL | MsFlags::MS_I_VERSION;
@@ -73,7 +73,7 @@ fn what_fsconfig_cannot_say_is_left_to_mount() {
 }
 
 #[test]
-fn access_times_are_kept_as_mount_decides() {
+fn flags_for_access_times_have_the_same_effect_as_in_mount() {
     let of = |flags| attributes(flags) & 0x70;
     assert_eq!(of(MsFlags::empty()), 0);
     assert_eq!(of(MsFlags::MS_RELATIME), 0);

@@ -7,7 +7,7 @@ use nix::sys::stat::fstat;
 
 use super::*;
 
-/// A directory that goes with the test.
+/// A directory that is removed when the test ends.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -34,7 +34,7 @@ fn resolve(path: impl AsRef<Path>) -> Result<OwnedFd, i32> {
 }
 
 #[test]
-fn nothing_becomes_an_empty_regular_file_of_mode_0644() {
+fn a_missing_target_becomes_an_empty_regular_file_of_mode_0644() {
     let dir = Dir::new("create");
     let made = resolve(dir.path("new")).unwrap();
     let file = fs::symlink_metadata(dir.path("new")).unwrap();
@@ -44,7 +44,7 @@ fn nothing_becomes_an_empty_regular_file_of_mode_0644() {
 }
 
 #[test]
-fn what_is_there_is_found_and_kept() {
+fn an_existing_target_is_found_and_kept() {
     let dir = Dir::new("keep");
     fs::write(dir.path("file"), "content").unwrap();
     for path in [dir.path("file"), dir.0.clone(), "/".into(), "//".into()] {

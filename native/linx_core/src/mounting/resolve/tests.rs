@@ -6,7 +6,7 @@ fn parts(path: &CStr) -> Option<(String, String)> {
 }
 
 #[test]
-fn a_path_is_taken_apart_at_its_last_name() {
+fn a_path_is_split_at_its_last_name() {
     let pair = |parent: &str, name: &str| Some((parent.to_owned(), name.to_owned()));
     assert_eq!(parts(c"/a/b"), pair("/a/", "b"));
     assert_eq!(parts(c"/a"), pair("/", "a"));
@@ -48,7 +48,7 @@ fn a_magic_link_is_never_followed() {
 }
 
 #[test]
-fn a_path_that_is_too_long_is_refused_whatever_its_parts_are() {
+fn a_path_that_is_too_long_as_a_whole_is_refused() {
     let long = c_string(&[&b"/".repeat(4_090)[..], b"proc/"].concat()).unwrap();
     Root::Directory.find(&long, false).unwrap();
     assert_eq!(split(&long).unwrap().1.as_c_str(), c"proc");
