@@ -34,8 +34,10 @@ defmodule LinxNative.LoaderTest do
   end
 
   test "logs a remedy for a library that cannot replace the loaded one" do
-    assert failure({:upgrade, ~c"Upgrade not supported by this NIF library."}, "linx_mount") =~
-             "Upgrade not supported by this NIF library. The library in use cannot be replaced"
+    for kind <- [:reload, :upgrade, :old_code] do
+      assert failure({kind, ~c"Upgrade not supported by this NIF library."}, "linx_mount") =~
+               "Upgrade not supported by this NIF library. The library in use cannot be replaced"
+    end
   end
 
   defp failure(reason, library) do

@@ -66,6 +66,11 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert Cargo.find(root) == {:ok, Path.join(bin, "cargo")}
     end
 
+    test "a version is compared by numbers", %{root: root, bin: bin} do
+      cargo(bin, "echo 'cargo 1.100.0'")
+      assert Cargo.find(root) == {:ok, Path.join(bin, "cargo")}
+    end
+
     test "another operating system" do
       assert Cargo.check_system({:unix, :linux}) == :ok
       assert {:error, "this is darwin, but" <> _} = Cargo.check_system({:unix, :darwin})
@@ -171,6 +176,20 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert message =~ "does not list"
       assert message =~ "chosen by an earlier build"
       refute File.exists?(Path.join(root, "called"))
+    end
+
+    test "the libraries of an earlier version are replaced, without the variable too", context do
+      %{root: root} = context
+      assert compile(root) == {{:ok, []}, ""}
+      System.delete_env("LINX_NATIVE_PREBUILT")
+      library = Path.join(build_folder(root), "priv/linx_mount.so")
+      File.write!(library, "the one of 0.9.0")
+      [manifest] = in_project(root, &LinxNative.manifests/0)
+      File.write!(manifest, manifest |> File.read!() |> String.replace("1.0.0", "0.9.0"))
+
+      assert compile(root) == {{:ok, []}, ""}
+      assert File.read!(library) == "what linx_mount is"
+      assert compile(root) == {{:noop, []}, ""}
     end
 
     test "an empty variable chooses cargo again, for later builds as well", context do

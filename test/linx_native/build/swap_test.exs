@@ -115,6 +115,14 @@ defmodule LinxNative.Build.SwapTest do
     assert Swap.restore(priv) == {:ok, events(:restored)}
     assert files(priv) == originals
 
+    # The same, by a swap after one that was killed when it had written its list.
+    {:ok, _} = Vm.call(vm, Swap, :swap, [priv])
+    {:ok, folder} = Swap.Folder.look(priv)
+    :ok = Swap.Folder.with_work(folder, &Swap.Folder.list_ours(folder, &1))
+    assert Swap.swap(priv) == {:ok, events(:swapped)}
+    assert Swap.restore(priv) == {:ok, events(:restored)}
+    assert files(priv) == originals
+
     # The same for a restore while the older library is in place.
     {:ok, _} = Vm.call(vm, Swap, :swap, [priv])
     assert Swap.restore(priv) == {:ok, events(:restored)}
@@ -194,8 +202,14 @@ defmodule LinxNative.Build.SwapTest do
       assert files(priv) == originals
     end
 
-    # In the way of the run itself.
+    # In the way of the list, which comes before ours.
     {:ok, _} = Swap.restore(priv)
+    File.mkdir_p!(Path.join(out, "swapped_in.sha256/in"))
+    assert {:error, "cannot replace " <> _} = Swap.swap(priv)
+    assert files(priv) == originals
+
+    # In the way of the run itself.
+    File.rm_rf!(out)
     File.write!(out, "")
     assert {:error, "cannot make " <> _} = Swap.swap(priv)
     assert files(priv) == originals
@@ -220,7 +234,7 @@ defmodule LinxNative.Build.SwapTest do
     assert files(priv) == originals
   end
 
-  test "libraries that do not load are not swapped", %{priv: priv, originals: originals} do
+  test "libraries that do not load are not swapped", %{priv: priv, out: out, originals: originals} do
     vm = with_other_libraries(fn _ -> "not a library" end)
     assert {:error, reason} = Vm.call(vm, Swap, :swap, [priv])
 
@@ -229,6 +243,7 @@ defmodule LinxNative.Build.SwapTest do
 
     refute reason =~ "\n"
     assert files(priv) == originals
+    refute File.exists?(out)
   end
 
   test "a Linx whose modules lack a function is not swapped" do
@@ -250,6 +265,12 @@ defmodule LinxNative.Build.SwapTest do
              "is for another machine than the library of linx_native, which is for riscv64gc-unknown-linux-gnu"
 
     assert files(priv) == before
+
+    # The same but for the number of the machine, which comes after the class, the byte order and the type.
+    for {name, <<begin::binary-18, machine::16, rest::binary>>} <- ours(),
+        do: build(priv, name, <<begin::binary, machine + 1::16, rest::binary>>)
+
+    assert {:error, ^reason} = Vm.call(vm, Swap, :swap, [priv])
 
     for {name, content} <- ours(), do: build(priv, name, content <> "of this machine too")
     assert Vm.call(vm, Swap, :swap, [priv]) == {:ok, events(:swapped)}
