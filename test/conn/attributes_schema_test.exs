@@ -148,7 +148,8 @@ defmodule LinxNative.AttributesSchemaTest do
     end
 
     test "names of bits, in order, and bits without a name" do
-      schema = %{1 => {:bits, :u32, %{up: 1, running: 0x40, loopback: 8}}}
+      # A name for no bit is never one of those that are set.
+      schema = %{1 => {:bits, :u32, %{none: 0, up: 1, running: 0x40, loopback: 8}}}
 
       for {number, names} <- [
             {0, []},

@@ -195,7 +195,8 @@ defmodule LinxNative.GenetlinkTest do
             {256, [], "a command of generic netlink is in 0..255, not 256"},
             {:get, [], "a command of generic netlink is in 0..255, not :get"},
             {1, [version: -1], "a version of generic netlink is in 0..255, not -1"},
-            {1, [header: "abc"], "the header of made_up has 4 bytes, not 3"}
+            {1, [header: "abc"], "the header of made_up has 4 bytes, not 3"},
+            {1, [header: "abcde"], "the header of made_up has 4 bytes, not 5"}
           ] do
         assert_raise ArgumentError, said, fn -> Genetlink.message(family, command, options) end
       end
@@ -217,6 +218,11 @@ defmodule LinxNative.GenetlinkTest do
 
       assert {:error, %Error{reason: :malformed, detail: {:bad_value, :mtu}, offset: 12}} =
                Genetlink.decode(%Message{body: body}, %{mtu: {2, :u32}})
+
+      body = <<1, 1, 0, 0>> <> "head" <> Attributes.encode([{2, {:u16, 1}}])
+
+      assert {:error, %Error{detail: {:bad_value, :mtu}, offset: 8}} =
+               Genetlink.decode(%Message{body: body}, %{mtu: {2, :u32}}, header_size: 4)
 
       assert_raise Error, fn -> Genetlink.decode!(%Message{body: ""}) end
     end

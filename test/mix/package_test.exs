@@ -49,6 +49,9 @@ defmodule LinxNative.PackageTest do
     refute said =~ ~r/warning/i
     assert {said, 0} = mix(app, ["run", "--no-compile", "-e", @program])
     assert said == ~s({"linx_mount", {:error, {:open, 2}}, true, :umount, :enoent}\n)
+
+    assert {said, 1} = mix(app, ["linx_native.package", Path.join(app, "archives")])
+    assert said =~ "Run it in the folder of linx_native itself."
   end
 
   # Crates that were built before are not built again: those of the package have the same names wherever it is.

@@ -176,3 +176,20 @@ unsafe impl NifReturnable for Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Counted, SHORTEST_TURN, TURN};
+
+    #[test]
+    fn the_more_calls_wait_the_shorter_are_their_turns() {
+        let call = Counted::new();
+        assert_eq!(call.turn(), TURN);
+        let many: Vec<_> = (0..99).map(|_| Counted::new()).collect();
+        assert_eq!(call.turn(), TURN / 5);
+        let more: Vec<_> = (0..999).map(|_| Counted::new()).collect();
+        assert_eq!(call.turn(), SHORTEST_TURN);
+        drop((many, more));
+        assert_eq!(call.turn(), TURN);
+    }
+}
