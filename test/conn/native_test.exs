@@ -5,8 +5,8 @@ defmodule LinxNative.Conn.NativeTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Native
-  alias LinxNative.Message
+  alias LinxNative.{Message, Native}
+  alias LinxNative.Test.SyscallStepper
 
   @moduletag :conn
 
@@ -186,6 +186,23 @@ defmodule LinxNative.Conn.NativeTest do
                Enum.split_while(entries, &datagram?/1)
 
       Enum.each([crowded, sender], &Native.close/1)
+    end
+
+    test "returns EBUSY while another process is in one" do
+      hold = SyscallStepper.start(["recvmsg"])
+
+      first =
+        quote do
+          {:ok, socket} = Native.open(:host, 0, unquote(@datagram))
+          :persistent_term.put(Native, socket)
+          Native.exchange(socket, [], 1)
+        end
+
+      second = quote(do: Native.exchange(:persistent_term.get(Native), [], 1))
+      held = SyscallStepper.begin_at(hold, {Code, :eval_quoted, [first]}, "recvmsg")
+      other = Task.async(fn -> Vm.eval(hold.vm, second) end)
+      assert Task.yield(other, patience()) == {:ok, {:error, 16}}
+      assert %{answer: {[:drained], _binding}} = SyscallStepper.finish(held)
     end
 
     test "returns the length of a datagram that is longer than the buffer" do

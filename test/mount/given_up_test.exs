@@ -221,6 +221,34 @@ defmodule LinxNative.Mount.GivenUpTest do
       end
     end
 
+    test "a call that attached before its deadline returns :ok", context do
+      hold = SyscallStepper.start(["exit"])
+      MountCalls.load!(hold.vm)
+      attach_in_time(%{context | hold: hold}, 1_000)
+    end
+
+    # Holds the thread at its end until the deadline has passed. Tries again with more time if the deadline passed earlier.
+    defp attach_in_time(%{hold: hold, container: container, folder: folder} = context, timeout) do
+      options = [in: {:pid, container.pid}, timeout: timeout]
+      deadline = System.monotonic_time(:millisecond) + timeout
+
+      held =
+        SyscallStepper.begin_at(hold, {Mount, :mount, ["tmpfs", folder, options]}, "move_mount")
+
+      held = if is_map_key(held, :held), do: SyscallStepper.continue_at(held, "exit"), else: held
+      # The call is then given up in its next turn, if it can be.
+      Await.until(fn -> System.monotonic_time(:millisecond) > deadline + 100 end)
+      %{answer: answer} = SyscallStepper.finish(held)
+      mounts = Enum.count(Container.mountinfo(container), &(&1.mount_point == folder))
+
+      case answer do
+        :ok -> assert mounts == 2
+        {:error, %Error{reason: :timeout}} -> assert mounts == 1
+      end
+
+      if answer != :ok, do: attach_in_time(context, timeout * 2)
+    end
+
     @changes ~w(mount_setattr move_mount umount2 pivot_root)
 
     test "a change whose caller is killed is made only if it had begun",

@@ -20,10 +20,12 @@ defmodule LinxNative.Test.SyscallStepper do
 
   @doc """
   Starts such a VM. Only the test process that started it may use it.
+
+  `more` are further system calls, which are held only if they are asked for by name.
   """
-  def start do
+  def start(more \\ []) do
     control = Folder.make!() <> "/control"
-    names = Enum.join(system_calls(), ",")
+    names = Enum.join(system_calls() ++ more, ",")
     vm = Vm.start(wrap: [Harness.path(), "step", names, control, "--"])
     {:ok, socket} = :gen_tcp.connect({:local, control}, 0, [:binary, packet: :line])
     # Loads the code that runs there, because loading it later would make system calls.
@@ -61,6 +63,19 @@ defmodule LinxNative.Test.SyscallStepper do
     tell(hold, "continue #{id}")
     next(hold, run)
   end
+
+  @doc """
+  Continues the held system call, and holds the same task at the next system call with that name only.
+  """
+  def continue_at(%{hold: hold, tid: tid} = held, name) do
+    tell(hold, "hold #{name}")
+    continue_to_task(continue(held), tid)
+  end
+
+  defp continue_to_task(%{tid: other} = held, tid) when other != tid,
+    do: held |> continue() |> continue_to_task(tid)
+
+  defp continue_to_task(held, _tid), do: held
 
   @doc """
   Continues system calls up to the next one with that name, or to the answer.

@@ -56,6 +56,8 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "clone" => (libc::SYS_clone, None),
         "clone3" => (libc::SYS_clone3, None),
         "close" => (libc::SYS_close, None),
+        // Of a thread.
+        "exit" => (libc::SYS_exit, None),
         #[cfg(target_arch = "x86_64")]
         "fork" => (libc::SYS_fork, None),
         "fchdir" => (libc::SYS_fchdir, None),
@@ -78,6 +80,7 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "pipe" => (libc::SYS_pipe, None),
         "pipe2" => (libc::SYS_pipe2, None),
         "pivot_root" => (libc::SYS_pivot_root, None),
+        "recvmsg" => (libc::SYS_recvmsg, None),
         "rt_sigprocmask" => (libc::SYS_rt_sigprocmask, None),
         "setns" => (libc::SYS_setns, None),
         "socket" => (libc::SYS_socket, None),
