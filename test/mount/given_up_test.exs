@@ -249,6 +249,44 @@ defmodule LinxNative.Mount.GivenUpTest do
       if answer != :ok, do: attach_in_time(context, timeout * 2)
     end
 
+    test "of an unmount: its thread leaves the directory of the mount, which it would keep in use",
+         context do
+      %{hold: hold, container: container, folder: folder} = context
+
+      {:ok, calls} =
+        hold |> Hold.begin({Mount, :umount, [folder, [in: {:pid, container.pid}]]}) |> trace()
+
+      assert ["umount2", "chdir"] = Enum.take(calls, -2)
+    end
+
+    test "of a VM that was killed while a child has the user namespace of an id map: the child is gone",
+         context do
+      %{hold: %{vm: vm} = hold, container: container, folder: folder} = context
+      options = [in: {:pid, container.pid}, id_map: [{0, 1000, 5}], timeout: :infinity]
+      held = Hold.begin(hold, {Mount, :mount, ["tmpfs", folder, options]})
+      # Its maps are written next.
+      held = held |> Hold.continue_to("clone") |> Hold.continue()
+      own = File.read_link!("/proc/self/ns/user")
+
+      children =
+        for file <- Path.wildcard("/proc/#{vm.os_pid}/task/*/children"), do: File.read!(file)
+
+      inside? = &(File.read_link("/proc/#{&1}/ns/user") not in [{:ok, own}, {:error, :enoent}])
+      assert [child] = children |> Enum.join() |> String.split() |> Enum.filter(inside?)
+      # The task that made the call does not survive the VM.
+      Process.unlink(held.run.pid)
+      {_, 0} = System.cmd("kill", ["-KILL", vm.os_pid])
+
+      gone? = fn ->
+        with {:ok, status} <- File.read("/proc/#{child}/status"), do: status =~ "State:\tZ"
+      end
+
+      over? = Await.until(gone?)
+      # It has all that the VM had open, and would never end.
+      if !over?, do: System.cmd("kill", ["-KILL", child])
+      assert over?
+    end
+
     @changes ~w(mount_setattr move_mount umount2 pivot_root)
 
     test "a change whose caller is killed is made only if it had begun",

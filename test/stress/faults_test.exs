@@ -30,6 +30,21 @@ defmodule LinxNative.FaultsTest do
     end
   end
 
+  @tag :rust
+  @tag :machine_root
+  test "a wait for the child that mounts is interrupted, and goes on" do
+    hold = Hold.start(["wait4"])
+    container = Container.start([:mount, :pid])
+    [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
+    folder = Folder.make!()
+    # Only mount(2) takes a source that long, so there is a child on every kernel.
+    arguments = [String.duplicate("l", 300), folder, "proc", 0, "", ns, pidns, 0]
+    held = hold |> Hold.begin_at({Mount, :mount, arguments}, "wait4") |> Hold.fail("EINTR")
+    assert held.held == "wait4"
+    assert %{answer: :ok} = Hold.finish(held)
+    assert Container.mount_at(container, folder).fstype == "proc"
+  end
+
   defp refuse(hold, operation, {step, stage}, n) do
     for {errno, number} <- errnos(step) do
       Operations.prepare(operation)

@@ -5,15 +5,19 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::fs;
+use std::io::stdout;
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::panic::{self, AssertUnwindSafe, resume_unwind};
+use std::process::{Command, Output};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use nix::sys::signal::SigSet;
-use nix::unistd::{Pid, getcwd, getpid, gettid};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::{Pid, getcwd, getpid, getppid, gettid};
 
 #[cfg(target_env = "gnu")]
 use super::borrowing::on_own_stack;
@@ -77,6 +81,36 @@ fn a_child_ends_with_its_parent() {
             Some(nix::sys::signal::Signal::SIGKILL)
         );
     }
+}
+
+/// In a program of its own: a child kills its parent, and does not have the signal for that any more.
+#[test]
+fn a_child_is_killed_with_its_tracer() {
+    const PROGRAM: &str = "LINX_CORE_CHILD_KILLS_ITS_PARENT";
+    const SURVIVED: &[u8] = b"survived";
+
+    if std::env::var_os(PROGRAM).is_none() {
+        let name = "throwaway::tests::a_child_is_killed_with_its_tracer";
+        let program = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture", name])
+            .env(PROGRAM, "")
+            .output();
+        // Both have the other end of this output.
+        let Output { status, stdout, .. } = program.unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
+        assert!(!stdout.ends_with(SURVIVED));
+        return;
+    }
+    let kill_parent = || {
+        set_pdeathsig(None::<Signal>).unwrap();
+        while status("TracerPid") == "0" {
+            std::thread::yield_now();
+        }
+        kill(getppid(), Signal::SIGKILL).unwrap();
+        std::thread::sleep(Duration::from_secs(10));
+        nix::unistd::write(stdout(), SURVIVED).unwrap()
+    };
+    run(|thread| thread.in_child(kill_parent).unwrap()).unwrap();
 }
 
 /// Returns a field of this thread's `status`.
@@ -241,6 +275,25 @@ fn a_pending_call_has_a_result_when_its_thread_has_ended() {
     assert!(received);
     assert_ne!(tid, Pid::from_raw(0));
     assert_eq!(call.wait(Duration::ZERO), None);
+}
+
+#[test]
+fn a_call_that_is_given_up_leaves_no_memory() {
+    let mappings = || {
+        fs::read_to_string("/proc/self/maps")
+            .unwrap()
+            .lines()
+            .count()
+    };
+    let before = mappings();
+    for _ in 0..2_000 {
+        let (ending, ended) = channel::<()>();
+        drop(spawn(move |_| drop(ending)).unwrap());
+        // No message comes, only the end.
+        ended.recv().unwrap_err();
+    }
+    // A stack is a mapping, and what guards it another one. The C library keeps some hundreds to use them again.
+    assert!(mappings() < before + 2_000);
 }
 
 #[test]
