@@ -66,7 +66,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       assert Cargo.find(root) == {:ok, Path.join(bin, "cargo")}
     end
 
-    test "a version is compared by numbers", %{root: root, bin: bin} do
+    test "versions are compared as numbers", %{root: root, bin: bin} do
       cargo(bin, "echo 'cargo 1.100.0'")
       assert Cargo.find(root) == {:ok, Path.join(bin, "cargo")}
     end
@@ -178,7 +178,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
       refute File.exists?(Path.join(root, "called"))
     end
 
-    test "the libraries of an earlier version are replaced, without the variable too", context do
+    test "the libraries of an earlier version are replaced, also without the variable", context do
       %{root: root} = context
       assert compile(root) == {{:ok, []}, ""}
       System.delete_env("LINX_NATIVE_PREBUILT")

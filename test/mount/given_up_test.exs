@@ -249,23 +249,25 @@ defmodule LinxNative.Mount.GivenUpTest do
       if answer != :ok, do: attach_in_time(context, timeout * 2)
     end
 
-    test "of an unmount: its thread leaves the directory of the mount, which it would keep in use",
+    test "the thread of an unmount leaves the directory, because it would keep the mount in use",
          context do
       %{hold: hold, container: container, folder: folder} = context
 
       {:ok, calls} =
-        hold |> Hold.begin({Mount, :umount, [folder, [in: {:pid, container.pid}]]}) |> trace()
+        hold
+        |> SyscallStepper.begin({Mount, :umount, [folder, [in: {:pid, container.pid}]]})
+        |> trace()
 
       assert ["umount2", "chdir"] = Enum.take(calls, -2)
     end
 
-    test "of a VM that was killed while a child has the user namespace of an id map: the child is gone",
+    test "the child with the user namespace of an id map ends if the VM is killed",
          context do
       %{hold: %{vm: vm} = hold, container: container, folder: folder} = context
       options = [in: {:pid, container.pid}, id_map: [{0, 1000, 5}], timeout: :infinity]
-      held = Hold.begin(hold, {Mount, :mount, ["tmpfs", folder, options]})
-      # Its maps are written next.
-      held = held |> Hold.continue_to("clone") |> Hold.continue()
+      held = SyscallStepper.begin(hold, {Mount, :mount, ["tmpfs", folder, options]})
+      # The next step writes the maps.
+      held = held |> SyscallStepper.continue_to("clone") |> SyscallStepper.continue()
       own = File.read_link!("/proc/self/ns/user")
 
       children =
@@ -273,7 +275,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
       inside? = &(File.read_link("/proc/#{&1}/ns/user") not in [{:ok, own}, {:error, :enoent}])
       assert [child] = children |> Enum.join() |> String.split() |> Enum.filter(inside?)
-      # The task that made the call does not survive the VM.
+      # The task of the call ends with the VM.
       Process.unlink(held.run.pid)
       {_, 0} = System.cmd("kill", ["-KILL", vm.os_pid])
 
@@ -282,7 +284,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       end
 
       over? = Await.until(gone?)
-      # It has all that the VM had open, and would never end.
+      # Otherwise it would never end, and would keep the VM's descriptors open.
       if !over?, do: System.cmd("kill", ["-KILL", child])
       assert over?
     end

@@ -32,16 +32,21 @@ defmodule LinxNative.FaultsTest do
 
   @tag :rust
   @tag :machine_root
-  test "a wait for the child that mounts is interrupted, and goes on" do
-    hold = Hold.start(["wait4"])
+  test "an interrupted wait for the child that mounts is repeated" do
+    hold = SyscallStepper.start(["wait4"])
     container = Container.start([:mount, :pid])
     [ns, pidns] = for kind <- [:mnt, :pid], do: Container.ns_path(container, kind)
     folder = Folder.make!()
-    # Only mount(2) takes a source that long, so there is a child on every kernel.
+    # Only mount(2) takes such a long source, so every kernel needs a child.
     arguments = [String.duplicate("l", 300), folder, "proc", 0, "", ns, pidns, 0]
-    held = hold |> Hold.begin_at({Mount, :mount, arguments}, "wait4") |> Hold.fail("EINTR")
+
+    held =
+      hold
+      |> SyscallStepper.begin_at({Mount, :mount, arguments}, "wait4")
+      |> SyscallStepper.fail("EINTR")
+
     assert held.held == "wait4"
-    assert %{answer: :ok} = Hold.finish(held)
+    assert %{answer: :ok} = SyscallStepper.finish(held)
     assert Container.mount_at(container, folder).fstype == "proc"
   end
 

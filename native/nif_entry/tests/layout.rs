@@ -1,5 +1,4 @@
-//! The number that the build script of the libraries makes for the names of their resource types. It decides which resources
-//! another instance of a library takes over.
+//! The layout number of the build script. It decides which resources another instance of a library takes over.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +11,7 @@ use std::process::Command;
 const SOURCES: [&str; 3] = ["library/src", "linx_core/src", "nif_entry/src"];
 const SETTINGS: [&str; 3] = ["TARGET", "CARGO_ENCODED_RUSTFLAGS", "CARGO_CFG_FEATURE"];
 
-/// The build script as a program.
+/// Compiles the build script to a program.
 fn build_script() -> PathBuf {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library_build");
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../library_build.rs");
@@ -22,7 +21,7 @@ fn build_script() -> PathBuf {
     program
 }
 
-/// A workspace with a source in each folder, and a compiler that only says its version.
+/// Makes a workspace with a source file in each folder, and a compiler that only prints its version.
 fn workspace(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     for source in SOURCES {
@@ -57,7 +56,7 @@ fn layout(program: &Path, root: &Path, setting: Option<&str>) -> String {
 }
 
 #[test]
-fn it_is_another_for_another_compiler_setting_or_source_and_not_for_another_place() {
+fn the_number_depends_on_compiler_settings_and_sources_but_not_on_the_folder() {
     let program = build_script();
     let root = workspace("one");
     let first = layout(&program, &root, None);

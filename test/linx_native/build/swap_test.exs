@@ -115,7 +115,7 @@ defmodule LinxNative.Build.SwapTest do
     assert Swap.restore(priv) == {:ok, events(:restored)}
     assert files(priv) == originals
 
-    # The same, by a swap after one that was killed when it had written its list.
+    # The same, after a swap that was killed after it wrote the list.
     {:ok, _} = Vm.call(vm, Swap, :swap, [priv])
     {:ok, folder} = Swap.Folder.look(priv)
     :ok = Swap.Folder.with_work(folder, &Swap.Folder.list_ours(folder, &1))
@@ -155,8 +155,8 @@ defmodule LinxNative.Build.SwapTest do
     end
   end
 
-  test "the folder of a run that goes on is left", %{priv: priv, out: out} do
-    # The process 1 always exists.
+  test "the folder of a running swap is not removed", %{priv: priv, out: out} do
+    # Process 1 always exists.
     running = Path.join(out, "work.1")
     File.mkdir_p!(running)
     {:ok, _} = Swap.swap(priv)
@@ -164,7 +164,7 @@ defmodule LinxNative.Build.SwapTest do
     assert File.ls!(out) == ["work.1"]
   end
 
-  test "a library that Linx builds meanwhile is noticed", %{priv: priv} do
+  test "a library that Linx builds at the same time is detected", %{priv: priv} do
     {:ok, folder} = Swap.Folder.look(priv)
     [file, other] = folder.files
     File.write!(file.path, "built meanwhile")
@@ -202,7 +202,7 @@ defmodule LinxNative.Build.SwapTest do
       assert files(priv) == originals
     end
 
-    # In the way of the list, which comes before ours.
+    # In the way of the list, which is written before the libraries are replaced.
     {:ok, _} = Swap.restore(priv)
     File.mkdir_p!(Path.join(out, "swapped_in.sha256/in"))
     assert {:error, "cannot replace " <> _} = Swap.swap(priv)
@@ -266,7 +266,7 @@ defmodule LinxNative.Build.SwapTest do
 
     assert files(priv) == before
 
-    # The same but for the number of the machine, which comes after the class, the byte order and the type.
+    # Changes only the number of the machine, which follows the class, the byte order and the type.
     for {name, <<begin::binary-18, machine::16, rest::binary>>} <- ours(),
         do: build(priv, name, <<begin::binary, machine + 1::16, rest::binary>>)
 

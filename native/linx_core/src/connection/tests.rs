@@ -385,7 +385,7 @@ fn dropped_datagrams_are_counted_and_reported_once() {
     listener.set_buffer(Buffer::Read, 1).unwrap();
     assert_eq!(listener.drops(), Ok(0));
 
-    // Each is an event, of which the buffer holds a few.
+    // Each change is an event. The buffer holds a few of them.
     let full = (0..1_000).any(|n| {
         set_loopback(&actor, n % 2 == 0);
         listener.drops() != Ok(0)

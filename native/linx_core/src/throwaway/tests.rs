@@ -83,7 +83,7 @@ fn a_child_ends_with_its_parent() {
     }
 }
 
-/// In a program of its own: a child kills its parent, and does not have the signal for that any more.
+/// Runs in a process of its own, in which a child without a parent-death signal kills its parent.
 #[test]
 fn a_child_is_killed_with_its_tracer() {
     const PROGRAM: &str = "LINX_CORE_CHILD_KILLS_ITS_PARENT";
@@ -95,7 +95,7 @@ fn a_child_is_killed_with_its_tracer() {
             .args(["--exact", "--nocapture", name])
             .env(PROGRAM, "")
             .output();
-        // Both have the other end of this output.
+        // It ends when both have ended, because both have the other end of the pipe.
         let Output { status, stdout, .. } = program.unwrap();
         assert_eq!(status.signal(), Some(libc::SIGKILL));
         assert!(!stdout.ends_with(SURVIVED));
@@ -289,10 +289,10 @@ fn a_call_that_is_given_up_leaves_no_memory() {
     for _ in 0..2_000 {
         let (ending, ended) = channel::<()>();
         drop(spawn(move |_| drop(ending)).unwrap());
-        // No message comes, only the end.
+        // There is no message, only the end of the channel.
         ended.recv().unwrap_err();
     }
-    // A stack is a mapping, and what guards it another one. The C library keeps some hundreds to use them again.
+    // A stack and its guard are two mappings. The C library keeps a few hundred stacks for reuse.
     assert!(mappings() < before + 2_000);
 }
 
