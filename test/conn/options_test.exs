@@ -172,6 +172,23 @@ defmodule LinxNative.Conn.OptionsTest do
       end
     end
 
+    test "sets the packet info first and joins the groups last" do
+      # Otherwise an event is taken for an answer, or passes a filter that is not attached yet.
+      start =
+        quote do
+          options = [groups: [1], filter: [return(1)], read_buffer: 50_000, strict_check: true]
+          {:ok, conn} = Conn.start_link(:route, options)
+          Conn.close(conn)
+        end
+
+      call = {Code, :eval_quoted, [start]}
+      {{:ok, _binding}, calls} = Strace.calls(Vm.start(), ["setsockopt"], call)
+      calls = Enum.filter(calls, &(&1 =~ "SOL_NETLINK" or &1 =~ "SOL_SOCKET"))
+      assert hd(calls) =~ "NETLINK_PKTINFO"
+      assert Enum.any?(calls, &(&1 =~ "SO_ATTACH_FILTER"))
+      assert List.last(calls) =~ "NETLINK_ADD_MEMBERSHIP"
+    end
+
     test "returns the stage and the reason of a failure" do
       closed = unused_descriptor()
 
