@@ -148,11 +148,14 @@ defmodule LinxNative.Conn.DoubleTest do
       conn = start!(fn request -> {:ok, [link(Rtnetlink.decode!(request).header.index, "x")]} end)
 
       1..200
-      |> Task.async_stream(fn index ->
-        request = Rtnetlink.message(:getlink, header: [index: index])
-        assert {:ok, [link]} = Conn.request(conn, request)
-        assert Rtnetlink.decode!(link).header.index == index
-      end)
+      |> Task.async_stream(
+        fn index ->
+          request = Rtnetlink.message(:getlink, header: [index: index])
+          assert {:ok, [link]} = Conn.request(conn, request)
+          assert Rtnetlink.decode!(link).header.index == index
+        end,
+        timeout: :infinity
+      )
       |> Stream.run()
     end
 

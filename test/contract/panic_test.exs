@@ -94,7 +94,8 @@ defmodule LinxNative.PanicTest do
       |> List.duplicate(4)
       |> List.flatten()
       |> Task.async_stream(fn {name, args, _} -> raised(vm, name, args, 100) end,
-        max_concurrency: 24
+        max_concurrency: 24,
+        timeout: :infinity
       )
 
     assert Enum.uniq(results) == [ok: 100]

@@ -90,7 +90,7 @@ defmodule LinxNative.HostileHungTest do
 
       Fuse.stop(fuse)
       assert Await.until(fn -> Vm.call(vm, HungCalls, :count, [callers]) == 0 end)
-      if !answer, do: Task.await(read)
+      if !answer, do: Task.await(read, :infinity)
       assert Vm.call(vm, Machine, :changes, [context.before]) == []
     end
   end
