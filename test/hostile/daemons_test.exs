@@ -46,7 +46,7 @@ defmodule LinxNative.HostileDaemonsTest do
        context do
     %{container: container, vm: vm, calls: calls} = context
     cmdline = File.read!("/proc/#{vm.os_pid}/cmdline")
-    seen? = &(&1.cmdlines > 0 and @link in &1.links)
+    seen? = &(&1.cmdlines > 0 and @link in &1.links and &1.cmdline == cmdline)
 
     for call <- calls do
       spy = fn -> Attacker.spy(container) end

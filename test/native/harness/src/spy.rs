@@ -15,7 +15,7 @@ const TABLES: [&str; 4] = ["dev", "route", "tcp", "unix"];
 const LOOKS: usize = 32;
 
 /// Reads until dismissed what processes show that have come since, then says of how many it saw anything, the command line,
-/// and the memory, how many network tables it read, and the links and the last command line that it read:
+/// and the memory, how many network tables it read, and the links and the longest command line that it read:
 /// `processes N cmdlines N memories N tables N links NAME,... cmdline HEXADECIMAL`.
 ///
 /// Only the memory takes a right to trace. `/proc` has to be that of its PID namespace, in which nobody else starts
@@ -82,7 +82,10 @@ impl Seen {
         // Empty for a process that has given up its memory.
         if !cmdline.is_empty() {
             self.cmdlines.insert(pid);
-            self.cmdline = cmdline;
+            // One that is read while the process ends is cut.
+            if cmdline.len() > self.cmdline.len() {
+                self.cmdline = cmdline;
+            }
         }
         if File::open(format!("/proc/{pid}/mem")).is_ok() {
             self.memories.insert(pid);
