@@ -160,7 +160,7 @@ defmodule LinxNative.Mount do
   """
 
   alias LinxNative.Mount.{Error, Options}
-  alias LinxNative.Native
+  alias LinxNative.{CommonOptions, Native}
 
   @typedoc """
   A namespace.
@@ -241,8 +241,8 @@ defmodule LinxNative.Mount do
 
     Native.mount(
       file_system,
-      Options.namespace(options.from, "mnt"),
-      options.pid_namespace && Options.namespace(options.pid_namespace, "pid"),
+      CommonOptions.namespace(options.from, "mnt"),
+      options.pid_namespace && CommonOptions.namespace(options.pid_namespace, "pid"),
       Options.finish!(options),
       Options.target!(target, options),
       options.timeout
@@ -274,7 +274,7 @@ defmodule LinxNative.Mount do
     options = Options.parse!(:bind, options)
 
     Native.bind(
-      Options.namespace(options.from, "mnt"),
+      CommonOptions.namespace(options.from, "mnt"),
       {Options.path!(:source, source), options.follow},
       options.recursive,
       Options.finish!(options),
@@ -306,7 +306,7 @@ defmodule LinxNative.Mount do
       raise ArgumentError, "set/2 needs the option :attributes or :propagation"
     end
 
-    in_namespace = Options.namespace(options.in, "mnt")
+    in_namespace = CommonOptions.namespace(options.in, "mnt")
     path = {Options.path!(:target, target), options.follow}
     result(Native.set(in_namespace, path, options.recursive, changes, options.timeout))
   end
@@ -349,7 +349,7 @@ defmodule LinxNative.Mount do
   def umount(target, options \\ []) do
     options = Options.parse!(:umount, options)
     flags = if(options.detach, do: @detach, else: 0) + if(options.force, do: @force, else: 0)
-    in_namespace = Options.namespace(options.in, "mnt")
+    in_namespace = CommonOptions.namespace(options.in, "mnt")
     path = {Options.path!(:target, target), options.follow}
     result(Native.umount(in_namespace, path, flags, options.timeout))
   end

@@ -4,7 +4,7 @@ defmodule LinxNative.Conn.Loaded do
   # Loads the modules that a request and an error need before a connection starts, because later there may be no descriptor left
   # to load them with.
 
-  alias LinxNative.{Alignment, Attributes, Conn, Errno, Error, Message, Names}
+  alias LinxNative.{Alignment, Attributes, CommonOptions, Conn, Errno, Error, Message, Names}
 
   @modules [Access, Enum, GenServer, Integer, Keyword, List, Map, Process, System] ++
              [:atomics, :file, :gen_server, :queue] ++
@@ -16,6 +16,7 @@ defmodule LinxNative.Conn.Loaded do
                Conn.Entries,
                Conn.Inbox,
                Conn.KeyedQueue,
+               CommonOptions,
                Conn.Options
              ] ++
              [Conn.Outcome, Conn.Requests, Conn.Server, Conn.Socket, Conn.State, Conn.Streaming] ++

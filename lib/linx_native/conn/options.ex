@@ -4,7 +4,7 @@ defmodule LinxNative.Conn.Options do
   # Checks the options of the functions of `LinxNative.Conn` before the process gets them.
 
   alias LinxNative.Conn.Filter
-  alias LinxNative.{Message, Names, Native, Rtnetlink}
+  alias LinxNative.{CommonOptions, Message, Names, Native, Rtnetlink}
 
   @flags [
     :packet_info,
@@ -55,11 +55,10 @@ defmodule LinxNative.Conn.Options do
   ]
 
   @server [:name, :timeout, :debug, :spawn_opt, :hibernate_after]
-  @max_timeout 0xFFFFFFFF
 
   # The valid values of each option, for messages.
   @choices %{
-    netns: ":host, {:pid, pid}, {:path, path} or {:fd, fd}",
+    netns: CommonOptions.namespaces(),
     groups: "a list of multicast groups",
     read_buffer: "a size in bytes, 1 to #{@max_buffer}",
     write_buffer: "a size in bytes, 1 to #{@max_buffer}",
@@ -71,10 +70,10 @@ defmodule LinxNative.Conn.Options do
     subscriber: "a process",
     active: "true, false, :once or a number, 1 to 32767",
     name: "a name as in GenServer.start_link/3",
-    timeout: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity",
+    timeout: CommonOptions.timeouts(),
     debug: "a list as in GenServer.start_link/3",
     spawn_opt: "a list as in GenServer.start_link/3",
-    hibernate_after: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity",
+    hibernate_after: CommonOptions.timeouts(),
     retry: "a number of further attempts, 0 or more",
     ack: "true or false",
     to: "a port id, 0 to #{0xFFFFFFFF}"
@@ -110,7 +109,7 @@ defmodule LinxNative.Conn.Options do
     end
 
     %{
-      netns: netns(options.netns),
+      netns: CommonOptions.namespace(options.netns, "net"),
       groups: Enum.map(options.groups, &group!(&1, named(protocol))),
       buffers: for(name <- [:read_buffer, :write_buffer], size = options[name], do: {name, size}),
       datagram: options.datagram,
@@ -211,11 +210,7 @@ defmodule LinxNative.Conn.Options do
           "a multicast group is a name or a number in 1..#{@max_group}, not #{inspect(other)}"
   end
 
-  defp check(:netns, :host), do: true
-  defp check(:netns, {:pid, pid}), do: is_integer(pid) and pid > 0
-  defp check(:netns, {:path, path}), do: is_binary(path)
-  defp check(:netns, {:fd, fd}), do: is_integer(fd) and fd in 0..0x7FFFFFFF
-  defp check(:netns, _other), do: false
+  defp check(:netns, netns), do: CommonOptions.namespace?(netns)
   # group!/2 checks each group.
   defp check(:groups, groups), do: is_list(groups) and not List.improper?(groups)
   defp check(name, nil) when name in [:read_buffer, :write_buffer, :filter, :subscriber], do: true
@@ -239,7 +234,7 @@ defmodule LinxNative.Conn.Options do
   defp check(name, list) when name in [:debug, :spawn_opt], do: is_list(list)
 
   defp check(name, timeout) when name in [:timeout, :hibernate_after],
-    do: timeout == :infinity or (is_integer(timeout) and timeout in 0..@max_timeout)
+    do: CommonOptions.timeout?(timeout)
 
   defp check(:retry, count), do: is_integer(count) and count >= 0
   defp check(:to, port_id), do: is_integer(port_id) and port_id in 0..0xFFFFFFFF
@@ -250,9 +245,6 @@ defmodule LinxNative.Conn.Options do
     choices = Map.get(@choices, name, "true or false")
     raise ArgumentError, "#{what} is #{choices}, not #{inspect(value)}"
   end
-
-  defp netns({:pid, pid}), do: {:path, "/proc/#{pid}/ns/net"}
-  defp netns(netns), do: netns
 
   defp assemble!(filter) do
     case Filter.assemble(filter) do

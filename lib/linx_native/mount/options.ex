@@ -4,10 +4,9 @@ defmodule LinxNative.Mount.Options do
   # Checks arguments and options, and converts them to the terms of `LinxNative.Native`.
 
   alias LinxNative.Mount.Attributes
-  alias LinxNative.{Names, Native}
+  alias LinxNative.{CommonOptions, Names, Native}
 
   @timeout 5_000
-  @max_timeout 0xFFFFFFFF
   @max_id 0xFFFFFFFE
   @layers ~w(upperdir workdir)
 
@@ -64,15 +63,9 @@ defmodule LinxNative.Mount.Options do
   """
   @spec target!(term, map) :: Native.target()
   def target!(path, options) do
-    {namespace(options.in, "mnt"), path!(:target, path), options.follow, options.create}
+    {CommonOptions.namespace(options.in, "mnt"), path!(:target, path), options.follow,
+     options.create}
   end
-
-  @doc """
-  Returns a namespace; `file` is its name in `/proc/<pid>/ns`.
-  """
-  @spec namespace(term, String.t()) :: Native.namespace()
-  def namespace({:pid, pid}, file), do: {:path, "/proc/#{pid}/ns/#{file}"}
-  def namespace(other, _file), do: other
 
   @doc """
   Returns the changes of a mount: attributes and propagation.
@@ -129,7 +122,7 @@ defmodule LinxNative.Mount.Options do
   defp id_map!(nil), do: nil
 
   defp id_map!({kind, _value} = of) when kind in [:pid, :path, :fd],
-    do: {:of, namespace(of, "user")}
+    do: {:of, CommonOptions.namespace(of, "user")}
 
   defp id_map!([{_, _, _} | _] = lines), do: {:lines, lines!(lines), lines!(lines)}
 
@@ -164,8 +157,7 @@ defmodule LinxNative.Mount.Options do
   defp check(:id_map, {_kind, _value} = namespace), do: namespace?(namespace)
   defp check(:id_map, map), do: map == nil or (is_list(map) and not List.improper?(map))
   defp check(:create, kind), do: kind in [nil, :file, :directory]
-  defp check(:timeout, :infinity), do: true
-  defp check(:timeout, timeout), do: is_integer(timeout) and timeout in 0..@max_timeout
+  defp check(:timeout, timeout), do: CommonOptions.timeout?(timeout)
 
   defp check(:options, options) do
     is_list(options) and not List.improper?(options) and Enum.all?(options, &match?({_, _}, &1))
@@ -173,11 +165,10 @@ defmodule LinxNative.Mount.Options do
 
   defp check(_boolean, value), do: is_boolean(value)
 
-  defp namespace?(:host), do: true
-  defp namespace?({:pid, pid}), do: is_integer(pid) and pid > 0
-  defp namespace?({:path, path}), do: is_binary(path) and not String.contains?(path, <<0>>)
-  defp namespace?({:fd, fd}), do: is_integer(fd) and fd in 0..0x7FFFFFFF
-  defp namespace?(_other), do: false
+  defp namespace?({:path, path} = namespace),
+    do: CommonOptions.namespace?(namespace) and not String.contains?(path, <<0>>)
+
+  defp namespace?(namespace), do: CommonOptions.namespace?(namespace)
 
   defp text!(what, text) do
     if is_binary(text) and text != "" and not String.contains?(text, <<0>>) do
@@ -198,20 +189,16 @@ defmodule LinxNative.Mount.Options do
     raise ArgumentError, "the option #{inspect(name)} is #{possible(name)}, not #{inspect(value)}"
   end
 
-  @namespace "{:pid, pid}, {:path, path} or {:fd, fd}"
-
-  defp possible(name) when name in [:in, :from, :pid_namespace], do: ":host, #{@namespace}"
+  defp possible(name) when name in [:in, :from, :pid_namespace], do: CommonOptions.namespaces()
 
   defp possible(:id_map) do
     "[uids: maps, gids: maps], a list of maps {inside, outside, count} for both, " <>
-      "or a user namespace: #{@namespace}"
+      "or a user namespace: #{CommonOptions.other_namespaces()}"
   end
 
   defp possible(:create), do: ":file, :directory or nil"
 
-  defp possible(:timeout),
-    do: "a number of milliseconds, 0 to #{@max_timeout}, or :infinity"
-
+  defp possible(:timeout), do: CommonOptions.timeouts()
   defp possible(:options), do: "a list of keys and values, for example [size: \"1m\"]"
   defp possible(_on_or_off), do: "true or false"
 end
