@@ -221,10 +221,10 @@ defmodule LinxNative.Conn.NativeTest do
       {:ok, socket} = Native.open({:path, Container.ns_path(container, :net)}, 0, @datagram)
       {:ok, id} = Native.netns(socket)
       Container.stop(container)
-      assert {:ok, beside} = Native.open({:same_as, socket}, 0, @datagram)
+      assert {:ok, same} = Native.open({:same_as, socket}, 0, @datagram)
       Native.close(socket)
-      assert Native.netns(beside) == {:ok, id}
-      Native.close(beside)
+      assert Native.netns(same) == {:ok, id}
+      Native.close(same)
     end
 
     test "is not opened if the other socket is closed" do

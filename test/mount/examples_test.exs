@@ -6,7 +6,7 @@ defmodule LinxNative.Mount.ExamplesTest do
   use LinxNative.Test.Case
 
   alias LinxNative.Mount
-  alias LinxNative.Test.MappedContainer
+  alias LinxNative.Test.{MappedContainer, Surroundings}
 
   @moduletag :mount
   @moduletag :machine_root
@@ -18,8 +18,7 @@ defmodule LinxNative.Mount.ExamplesTest do
     env = [{"MIX_ENV", to_string(Mix.env())}, {"TMPDIR", folder}]
     options = [cd: @root, env: env, stderr_to_stdout: true]
     {output, status} = System.cmd("mix", ~w(run --no-compile examples/container.exs), options)
-    # Mix leaves locks since Elixir 1.18.
-    assert Enum.reject(File.ls!(folder), &(&1 =~ ~r/^mix_(lock|pubsub)/)) == []
+    assert Enum.reject(File.ls!(folder), &Surroundings.of_mix?/1) == []
 
     if Harness.can?("id-map-of-a-tmpfs") do
       assert {output, status} == {output, 0}

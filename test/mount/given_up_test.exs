@@ -117,14 +117,6 @@ defmodule LinxNative.Mount.GivenUpTest do
       assert Vm.call(hold.vm, Machine, :changes, [before]) == []
     end
 
-    # Its answer, and the system calls that it makes.
-    defp trace(%{answer: answer}), do: {answer, []}
-
-    defp trace(%{held: name} = held) do
-      {answer, names} = held |> SyscallStepper.continue() |> trace()
-      {answer, [name | names]}
-    end
-
     test "a mount or a bind whose caller is killed leaves nothing", context do
       %{hold: hold, container: container, folder: folder} = context
       target = folder <> "/new"
@@ -137,7 +129,7 @@ defmodule LinxNative.Mount.GivenUpTest do
           ] do
         mfa = {Mount, function, arguments}
         state = state(context)
-        {:ok, calls} = hold |> SyscallStepper.begin(mfa) |> trace()
+        {:ok, calls} = hold |> SyscallStepper.begin(mfa) |> SyscallStepper.trace()
         assert length(calls) > 8
         :ok = Mount.umount(target, in: {:pid, container.pid}, detach: true)
         File.rmdir!("/proc/#{container.pid}/root#{target}")
@@ -174,7 +166,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
       context = %{context | container: container}
       state = state(context)
-      {:ok, calls} = trace(begin.())
+      {:ok, calls} = SyscallStepper.trace(begin.())
       assert "clone" in calls and "mount" in calls
       :ok = Mount.umount(target, in: inside)
       File.rmdir!("/proc/#{container.pid}/root#{target}")
@@ -256,7 +248,7 @@ defmodule LinxNative.Mount.GivenUpTest do
       {:ok, calls} =
         hold
         |> SyscallStepper.begin({Mount, :umount, [folder, [in: {:pid, container.pid}]]})
-        |> trace()
+        |> SyscallStepper.trace()
 
       assert ["umount2", "chdir"] = Enum.take(calls, -2)
     end
@@ -318,7 +310,7 @@ defmodule LinxNative.Mount.GivenUpTest do
           ] do
         mfa = {Mount, function, arguments}
         state = state(context)
-        {:ok, calls} = hold |> SyscallStepper.begin(mfa) |> trace()
+        {:ok, calls} = hold |> SyscallStepper.begin(mfa) |> SyscallStepper.trace()
         done = state(context)
         assert done != state
         :ok = undo.()

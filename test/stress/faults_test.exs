@@ -84,17 +84,10 @@ defmodule LinxNative.FaultsTest do
 
   defp undisturbed(hold, operation) do
     Operations.prepare(operation)
-    {answer, steps} = hold |> SyscallStepper.begin(operation.mfa) |> trace()
+    {answer, steps} = hold |> SyscallStepper.begin(operation.mfa) |> SyscallStepper.trace()
     Operations.undo(operation)
 
     with {:ok, fd} <- answer, do: Vm.call(hold.vm, NetlinkSocket, :close_fd, [fd])
     {operation.name, Operations.normal(answer), steps}
-  end
-
-  defp trace(%{answer: answer}), do: {answer, []}
-
-  defp trace(%{held: name} = held) do
-    {answer, names} = held |> SyscallStepper.continue() |> trace()
-    {answer, [name | names]}
   end
 end

@@ -92,8 +92,10 @@ defmodule LinxNative.Test.Surroundings do
     end
   end
 
-  # Mix keeps its locks in the temporary folder since Elixir 1.18, and leaves them there.
-  defp of_mix?(name), do: String.starts_with?(name, ["mix_lock_", "mix_pubsub_"])
+  @doc """
+  Reports whether a file in the temporary folder is a lock of Mix, which leaves its locks there since Elixir 1.18.
+  """
+  def of_mix?(name), do: String.starts_with?(name, ["mix_lock_", "mix_pubsub_"])
 
   defp entry(path, device) do
     case File.lstat(path) do

@@ -99,6 +99,16 @@ defmodule LinxNative.Test.SyscallStepper do
   def finish(held), do: held |> last() |> continue()
 
   @doc """
+  Continues this system call and all that follow. Returns the answer, and the names of these system calls.
+  """
+  def trace(%{answer: answer}), do: {answer, []}
+
+  def trace(%{held: name} = held) do
+    {answer, names} = held |> continue() |> trace()
+    {answer, [name | names]}
+  end
+
+  @doc """
   Stops holding the system calls that follow.
   """
   def last(%{hold: hold} = held) do

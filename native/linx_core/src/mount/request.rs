@@ -26,7 +26,7 @@ const NOT_NEW: MsFlags = MsFlags::MS_REMOUNT
 /// If `source`, `fstype` or `data` is empty, the kernel gets NULL.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What to mount: a device, a directory, or a text that the file system interprets.
+    /// The source: a device, a directory, or a text that the file system interprets.
     pub source: CString,
     /// The path to mount it at.
     pub target: CString,

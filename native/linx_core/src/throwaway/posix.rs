@@ -21,7 +21,7 @@ use crate::error::Errno;
 const STACK: usize = 128 * 1024;
 
 /// The longest timeout of a join, so that adding it to a time cannot overflow.
-const LONGEST: Duration = Duration::from_secs(3600);
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// How often the caller lets other threads run before it sleeps. A call that waits for nothing has ended by then. To sleep and be woken
 /// takes longer than most calls.
@@ -79,7 +79,7 @@ impl Thread {
         }
         // This fails only if the clock does not exist. The timeout then counts as over.
         let now = clock_gettime(CLOCK).map_or(Duration::ZERO, Duration::from);
-        let deadline = now.saturating_add(timeout.min(LONGEST));
+        let deadline = now.saturating_add(timeout.min(MAX_TIMEOUT));
         let deadline = TimeSpec::from_duration(deadline);
         // SAFETY: a thread that was neither joined nor detached; a time that lives through the call.
         match unsafe { join_until(thread.0, deadline.as_ref()) } {

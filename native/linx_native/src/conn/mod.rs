@@ -30,7 +30,7 @@ fn open<'a>(env: Env<'a>, netns: NetnsArg<'a>, protocol: i32, datagram: MaxDatag
         NetnsArg::Host => Connection::open(Netns::Host, protocol),
         NetnsArg::Path(path) => Connection::open(Netns::Path(path.as_slice()), protocol),
         NetnsArg::Fd(fd) => Connection::open(Netns::Fd(*fd), protocol),
-        NetnsArg::Beside(socket) => match socket.connection() {
+        NetnsArg::SameAs(socket) => match socket.connection() {
             Ok(other) => Connection::open(Netns::SameAs(&other), protocol),
             Err(Closed) => return closed(env),
         },
@@ -196,7 +196,7 @@ enum NetnsArg<'a> {
     Host,
     Path(Binary<'a>),
     Fd(i32),
-    Beside(Handle<'a>),
+    SameAs(Handle<'a>),
 }
 
 impl<'a> Decoder<'a> for NetnsArg<'a> {
@@ -212,7 +212,7 @@ impl<'a> Decoder<'a> for NetnsArg<'a> {
         } else if kind == atoms::fd() {
             value.decode().map(Self::Fd)
         } else if kind == atoms::same_as() {
-            value.decode().map(Self::Beside)
+            value.decode().map(Self::SameAs)
         } else {
             Err(rustler::Error::BadArg)
         }

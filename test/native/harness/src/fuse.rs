@@ -18,7 +18,7 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
 /// Larger than any request of the kernel, which may write at most a page.
-const LONGEST: usize = 128 * 1024;
+const MAX_REQUEST: usize = 128 * 1024;
 const PAGE: u32 = 4096;
 const HEADER: usize = 40;
 
@@ -121,7 +121,7 @@ struct Request {
 
 impl Request {
     fn read(device: &mut File) -> Result<Self, Box<dyn Error>> {
-        let mut bytes = vec![0; LONGEST];
+        let mut bytes = vec![0; MAX_REQUEST];
         let length = device.read(&mut bytes)?;
         bytes.truncate(length);
         let field = |at: usize, size: usize| bytes.get(at..at.saturating_add(size));
