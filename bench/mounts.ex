@@ -4,7 +4,7 @@ defmodule LinxNative.Bench.Mounts do
   mounted in another mount namespace. The unmounts are not counted.
   """
 
-  alias LinxNative.Bench.{Clock, Cpus, Floor, Pairs, Container, Program, Stats, Table}
+  alias LinxNative.Bench.{Clock, Container, Cpus, Floor, Pairs, Program, Stats, Table}
   alias LinxNative.Mount
 
   @rounds 17
@@ -81,14 +81,11 @@ defmodule LinxNative.Bench.Mounts do
       for operation <- ["tmpfs", "bind"] do
         medians =
           for contestant <- [:ours, :mount_8, :bare],
-              do:
-                "#{Float.round(Stats.median(Pairs.times(blocks, operation, contestant)) / 1000, 1)}"
+              do: Table.microseconds(Stats.median(Pairs.times(blocks, operation, contestant)))
 
         ratios =
-          for other <- [:mount_8, :bare] do
-            {median, low, high} = Pairs.ratio(blocks, operation, :ours, other)
-            "#{Float.round(median, 2)} (#{Float.round(low, 2)} to #{Float.round(high, 2)})"
-          end
+          for other <- [:mount_8, :bare],
+              do: Table.ratio(Pairs.ratio(blocks, operation, :ours, other))
 
         [operation | medians] ++ ratios
       end

@@ -3,7 +3,7 @@ defmodule LinxNative.Bench.Operations do
   The measured operations: groups of contestants for `LinxNative.Bench.Pairs`. An operation has the same name in all contestants.
   """
 
-  alias LinxNative.Bench.{Clock, Floor, Container}
+  alias LinxNative.Bench.{Clock, Container, Floor}
 
   @ours {Linx.Netlink.Socket.Native, Linx.Mount.Native}
   @c {Linx.Netlink.Socket.Legacy, Linx.Mount.Legacy}

@@ -3,6 +3,8 @@ defmodule LinxNative.Bench.Report do
   Writes the results as tables, and the raw figures.
   """
 
+  import LinxNative.Bench.Table, only: [microseconds: 1, ratio: 1, rounded: 1]
+
   alias LinxNative.Bench.{Load, Pairs, Stats, Table}
 
   # At most so many times the C reference.
@@ -209,15 +211,6 @@ defmodule LinxNative.Bench.Report do
 
   defp met(_, nil), do: ""
   defp met({median, _, _}, target), do: if(rounded(median) <= target, do: "yes", else: "no")
-
-  defp ratio({median, low, high}), do: "#{rounded(median)} (#{rounded(low)} to #{rounded(high)})"
-
-  # Three figures where a target is a hundredth.
-  defp rounded(number) when number < 0.1, do: Float.round(number * 1.0, 4)
-  defp rounded(number), do: Float.round(number * 1.0, 2)
-
-  defp microseconds(ns) when ns < 10_000, do: "#{Float.round(ns / 1000, 2)}"
-  defp microseconds(ns), do: "#{Float.round(ns / 1000, 1)}"
 
   defp release, do: "/proc/sys/kernel/osrelease" |> File.read!() |> String.trim()
 

@@ -4,7 +4,7 @@ defmodule LinxNative.Bench.Requests do
   which each caller holds from its request to the end of the answer.
   """
 
-  alias LinxNative.Bench.{Load, Container, Stats, Table}
+  alias LinxNative.Bench.{Container, Load, Stats, Table}
   alias LinxNative.{Conn, Message}
   alias LinxNative.Native
 
