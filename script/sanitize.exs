@@ -5,7 +5,7 @@ defmodule LinxNative.SeededTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{StubModule, Buggy}
+  alias LinxNative.Test.{Buggy, StubModule}
 
   @library Path.join(Path.dirname(Harness.path()), "examples/libbuggy.so")
 

@@ -9,7 +9,7 @@ defmodule LinxNative.Conn.GrowthTest do
 
   alias LinxNative.{Conn, Error, Message}
   alias LinxNative.Conn.{Filter, KeyedQueue}
-  alias LinxNative.Test.{Links, ConnScenario, Repeat}
+  alias LinxNative.Test.{ConnScenario, Links, Repeat}
 
   @moduletag :conn
 

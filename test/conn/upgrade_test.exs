@@ -7,7 +7,7 @@ defmodule LinxNative.Conn.UpgradeTest do
 
   alias LinxNative.Conn
   alias LinxNative.Native
-  alias LinxNative.Test.{StubModule, SyscallStepper, Links, ProbeLibrary}
+  alias LinxNative.Test.{Links, ProbeLibrary, StubModule, SyscallStepper}
 
   @moduletag :conn
 

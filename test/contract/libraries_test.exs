@@ -5,7 +5,7 @@ defmodule LinxNative.LibrariesTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{StubModule, Library, Probe, ProbeLibrary}
+  alias LinxNative.Test.{Library, Probe, ProbeLibrary, StubModule}
 
   @offers %{
     NetlinkSocket => """

@@ -5,7 +5,7 @@ defmodule LinxNative.ReloadTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{StubModule, Callers, Hang, Library}
+  alias LinxNative.Test.{Callers, Hang, Library, StubModule}
 
   @reloads 100
   @refused "Upgrade not supported by this NIF library."

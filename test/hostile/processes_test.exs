@@ -5,7 +5,7 @@ defmodule LinxNative.HostileProcessesTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{Attacker, SyscallStepper, Rounds}
+  alias LinxNative.Test.{Attacker, Rounds, SyscallStepper}
 
   @bind 4096
   @silent 32_768

@@ -8,7 +8,7 @@ defmodule LinxNative.Mount.FaultsTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.{SyscallStepper, MountCalls}
+  alias LinxNative.Test.{MountCalls, SyscallStepper}
 
   @moduletag :mount
 

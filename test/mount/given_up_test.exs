@@ -7,7 +7,7 @@ defmodule LinxNative.Mount.GivenUpTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.{Hang, SyscallStepper, MountCalls}
+  alias LinxNative.Test.{Hang, MountCalls, SyscallStepper}
 
   @moduletag :mount
 

@@ -5,7 +5,7 @@ defmodule LinxNative.ContainerDeathTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{SyscallStepper, Operations}
+  alias LinxNative.Test.{Operations, SyscallStepper}
 
   @last_pid "/proc/sys/kernel/ns_last_pid"
 

@@ -5,7 +5,7 @@ defmodule LinxNative.FaultsTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{SyscallStepper, Operations}
+  alias LinxNative.Test.{Operations, SyscallStepper}
 
   # The errnos if a system call is missing, forbidden or interrupted, or if memory or descriptors are short.
   @errnos %{"ENOSYS" => 38, "EPERM" => 1, "EINTR" => 4, "ENOMEM" => 12, "EMFILE" => 24}

@@ -5,7 +5,7 @@ defmodule LinxNative.KilledTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{SyscallStepper, KilledCallers, Operations}
+  alias LinxNative.Test.{KilledCallers, Operations, SyscallStepper}
 
   @times 5
   @random 3_000

@@ -5,7 +5,7 @@ defmodule LinxNative.SignalsTest do
 
   use LinxNative.Test.Case
 
-  alias LinxNative.Test.{SyscallStepper, Operations}
+  alias LinxNative.Test.{Operations, SyscallStepper}
 
   # The Erlang threads that the C code makes are the VM's matter.
   @moduletag :rust

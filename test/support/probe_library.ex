@@ -3,7 +3,7 @@ defmodule LinxNative.Test.ProbeLibrary do
   The libraries of `test/native/nif_probe`, and a variant of `native/linx_native`. Prebuilt ones are beside the prebuilt harness.
   """
 
-  alias LinxNative.Test.{StubModule, Harness}
+  alias LinxNative.Test.{Harness, StubModule}
 
   @functions [body: 0, dirty_body: 0, decoding: 1, encoding: 0, thread: 0, child: 0, pending: 0]
 
