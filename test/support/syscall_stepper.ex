@@ -109,6 +109,28 @@ defmodule LinxNative.Test.SyscallStepper do
   end
 
   @doc """
+  Continues this system call and all that follow after `kill/2`, until `over?` says that there will be no more. Returns their names.
+  """
+  def trace_until(%{hold: hold, id: id, run: run, held: name}, over?) do
+    tell(hold, "continue #{id}")
+    names = [name | names_until(hold, over?)]
+    tell(hold, "hold")
+    :killed = Task.await(run, @patience)
+    names
+  end
+
+  defp names_until(%{socket: socket} = hold, over?) do
+    receive do
+      {:tcp, ^socket, "held " <> call} ->
+        [id, name, _tid] = String.split(call)
+        tell(hold, "continue #{id}")
+        [name | names_until(hold, over?)]
+    after
+      10 -> if over?.(), do: [], else: names_until(hold, over?)
+    end
+  end
+
+  @doc """
   Stops holding the system calls that follow.
   """
   def last(%{hold: hold} = held) do
