@@ -435,6 +435,9 @@ defmodule LinxNative.Conn do
 
   @doc """
   Returns the value of an option of the socket. The size of a buffer is twice the value that was set.
+
+  Errors: the name of the errno of `getsockopt(2)`, for example `:enoprotoopt` for `:listen_all_nsid` on Linux 6.1, which can only
+  set it.
   """
   @spec get_option(t, flag | :read_buffer | :write_buffer, timeout) ::
           {:ok, boolean | non_neg_integer} | {:error, Error.t()}

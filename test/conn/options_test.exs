@@ -164,11 +164,24 @@ defmodule LinxNative.Conn.OptionsTest do
             [active: true, subscriber: self()],
             [active: false, subscriber: self()],
             [filter: [return(1)]],
-            [filter: List.duplicate(return(@max32), 4096)],
             [groups: []],
             [groups: [1, 1]]
           ] do
         assert :route |> open!(options) |> Conn.close() == :ok
+      end
+    end
+
+    test "takes the longest filter, if the system's limit of a socket's memory does" do
+      longest = [filter: List.duplicate(return(@max32), 4096)]
+
+      case Conn.start_link(:route, longest) do
+        {:ok, conn} ->
+          assert Harness.can?("filter-of-4096-instructions")
+          Conn.close(conn)
+
+        {:error, error} ->
+          assert %{stage: :filter, reason: :enomem} = error
+          refute Harness.can?("filter-of-4096-instructions")
       end
     end
 

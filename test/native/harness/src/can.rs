@@ -24,6 +24,8 @@ pub(crate) fn run(question: &str) -> Outcome {
         "buffers-beyond-the-limit" => forces_buffers()?,
         "id-map-of-a-tmpfs" => maps_ids()?,
         "namespace-of-a-pidfd" => tells_namespaces(),
+        "filter-of-4096-instructions" => takes_largest_filter()?,
+        "read-listen-all-nsid" => reads_listen_all_nsid()?,
         _ => return Err(format!("can: what is {question}?").into()),
     };
     say(if answer { "yes" } else { "no" })
@@ -112,6 +114,59 @@ fn tells_namespaces() -> bool {
     owned(namespace.into()).is_ok()
 }
 
+/// Reports whether the limit of a socket's memory, `net.core.optmem_max`, allows the longest filter (by default since Linux 6.7).
+fn takes_largest_filter() -> io::Result<bool> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    let mut instructions = [libc::sock_filter {
+        // `BPF_RET | BPF_K`
+        code: 0x06,
+        jt: 0,
+        jf: 0,
+        k: u32::MAX,
+    }; 4096];
+    let program = libc::sock_fprog {
+        len: 4096,
+        filter: instructions.as_mut_ptr(),
+    };
+    // SAFETY: a structure of the size that is given and the instructions it points to, which live through the call.
+    let answer: c_long = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            ptr::from_ref(&program).cast(),
+            size(&program)?,
+        )
+    }
+    .into();
+    Ok(answer == 0)
+}
+
+/// Reports whether the kernel tells if a netlink socket has the option `NETLINK_LISTEN_ALL_NSID`. It can be set since Linux 4.2.
+fn reads_listen_all_nsid() -> io::Result<bool> {
+    let (family, kind) = (libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC);
+    // SAFETY: only integers.
+    let socket = owned(unsafe { libc::socket(family, kind, libc::NETLINK_ROUTE) }.into())?;
+    let mut value: c_int = 0;
+    let mut length = size(&value)?;
+    // SAFETY: two integers, which live through the call; the second is the size of the first.
+    let answer: c_long = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_LISTEN_ALL_NSID,
+            ptr::from_mut(&mut value).cast(),
+            ptr::from_mut(&mut length),
+        )
+    }
+    .into();
+    Ok(answer == 0)
+}
+
+fn size<T>(value: &T) -> io::Result<socklen_t> {
+    socklen_t::try_from(size_of_val(value)).map_err(io::Error::other)
+}
+
 fn open_context(file_system: &CStr) -> io::Result<OwnedFd> {
     const FSOPEN_CLOEXEC: c_int = 1;
 
@@ -136,15 +191,15 @@ fn succeeded(returned: c_long) -> io::Result<c_int> {
 /// Reports whether a socket may have buffers beyond the system's limit, which needs `CAP_NET_ADMIN` in the initial user namespace.
 fn forces_buffers() -> io::Result<bool> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    let (bytes, size) = (4096, size_of::<c_int>());
-    // SAFETY: the kernel reads `size` bytes, an integer.
+    let bytes: c_int = 4096;
+    // SAFETY: an integer and its size.
     let answer: c_long = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
             libc::SO_RCVBUFFORCE,
-            std::ptr::from_ref::<c_int>(&bytes).cast(),
-            socklen_t::try_from(size).map_err(io::Error::other)?,
+            ptr::from_ref(&bytes).cast(),
+            size(&bytes)?,
         )
     }
     .into();
@@ -161,6 +216,8 @@ mod tests {
             "procfs-of-a-pid-namespace",
             "buffers-beyond-the-limit",
             "namespace-of-a-pidfd",
+            "filter-of-4096-instructions",
+            "read-listen-all-nsid",
         ] {
             assert!(run(question).is_ok());
         }
