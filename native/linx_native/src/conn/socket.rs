@@ -10,8 +10,8 @@
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
-use std::ptr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::{mem, ptr};
 
 use linx_core::connection::Connection;
 use nif_entry::{Allocated, Resource, ResourceType};
@@ -30,18 +30,20 @@ pub(crate) struct Socket {
     max_datagram: Mutex<usize>,
 }
 
-struct State {
+enum State {
+    /// Not opened yet, or released.
+    Empty,
     /// Shared with the calls in flight: the last one closes the descriptor.
-    connection: Option<Arc<Connection>>,
-    /// Whether closing has begun. No call may begin to use the descriptor afterwards.
-    stopping: bool,
+    Open(Arc<Connection>),
+    /// Closing has begun. The descriptor stays open until the VM has stopped watching it, but no call may begin to use it.
+    Stopping(#[expect(dead_code, reason = "only keeps the descriptor open")] Arc<Connection>),
 }
 
 impl State {
     fn open(&self) -> Result<&Arc<Connection>, Closed> {
-        match &self.connection {
-            Some(connection) if !self.stopping => Ok(connection),
-            _ => Err(Closed),
+        match self {
+            Self::Open(connection) => Ok(connection),
+            Self::Empty | Self::Stopping(_) => Err(Closed),
         }
     }
 }
@@ -58,10 +60,7 @@ impl UnopenedSocket {
         Self(TYPE.allocate(Socket {
             #[cfg(feature = "other_layout")]
             other: [u64::MAX; 8],
-            state: Mutex::new(State {
-                connection: None,
-                stopping: false,
-            }),
+            state: Mutex::new(State::Empty),
             max_datagram: Mutex::new(max_datagram),
         }))
     }
@@ -70,7 +69,7 @@ impl UnopenedSocket {
     /// was killed meanwhile.
     pub(crate) fn open<'a>(self, env: Env<'a>, connection: Connection) -> Option<Term<'a>> {
         let Self(socket) = self;
-        socket.state().connection = Some(Arc::new(connection));
+        *socket.state() = State::Open(Arc::new(connection));
         if !socket.monitor(env, env.pid()) {
             // No process will get the term.
             socket.close(env);
@@ -89,8 +88,9 @@ impl Socket {
     /// Begins to close. Returns an error if another call has begun already.
     fn begin_stop(&self) -> Result<c_int, Closed> {
         let mut state = self.state();
-        let fd = state.open()?.as_fd().as_raw_fd();
-        state.stopping = true;
+        let connection = Arc::clone(state.open()?);
+        let fd = connection.as_fd().as_raw_fd();
+        *state = State::Stopping(connection);
         Ok(fd)
     }
 
@@ -130,9 +130,9 @@ impl Resource for Socket {
 
     /// Releases the descriptor.
     fn stop(&self) {
-        let connection = self.state().connection.take();
+        let state = mem::replace(&mut *self.state(), State::Empty);
         // Outside of the lock, because this may close the socket.
-        drop(connection);
+        drop(state);
     }
 }
 
