@@ -30,6 +30,7 @@ for type <- ~w(autofs fuse) do
 end
 
 Machine.snapshot()
+surroundings = Surroundings.snapshot()
 
 [release] = Regex.run(~r/\S+/, File.read!("/proc/sys/kernel/osrelease"))
 
@@ -40,6 +41,6 @@ IO.puts(
     "OTP #{System.otp_release()}, Elixir #{System.version()}"
 )
 
-ExUnit.after_suite(fn _ -> Surroundings.remove_temporary_folder!() end)
+ExUnit.after_suite(fn _ -> Surroundings.finish!(surroundings) end)
 ExUnit.after_suite(&Departures.assert_all_seen!/1)
 ExUnit.start(capture_log: true, exclude: Requirements.left_out() ++ Implementation.left_out())

@@ -27,19 +27,21 @@ defmodule LinxNative.Test.Surroundings do
   end
 
   @doc """
-  Removes the temporary folder of the run. Makes the run fail if a file is left in it. For `ExUnit.after_suite/1`.
+  Removes the temporary folder of the run. Makes the run fail if anything differs from `before`, also if a test without
+  `LinxNative.Test.Case` has changed it. For `ExUnit.after_suite/1`.
   """
-  def remove_temporary_folder! do
+  def finish!(before) do
+    left = changes(before)
     path = System.tmp_dir!()
     for name <- File.ls!(path), of_mix?(name), do: File.rm_rf!(Path.join(path, name))
 
-    with {:error, _} <- File.rmdir(path) do
-      left = for {entry, _type} <- below(path), do: "\n  " <> entry
-      IO.puts(:stderr, "The tests left files behind:#{left}")
+    if left != [] do
+      IO.puts(:stderr, Enum.join(["The tests left files behind:" | left], "\n  "))
       # As `mix test` does, because nothing else can change the result after the suite.
       System.at_exit(fn _ -> exit({:shutdown, 3}) end)
     end
 
+    File.rmdir(path)
     :ok
   end
 
