@@ -142,7 +142,7 @@ defmodule LinxNative.Mount do
   | `mount/3` | 5.6; with `:propagation` 5.12 |
   | `bind/3`, `set/2` | 5.12 (`mount_setattr(2)`) |
   | `id_map:` | 5.12 for ext4 and xfs, 5.15 for btrfs, 5.19 for the layers of an overlay, 6.3 for tmpfs |
-  | `pid_namespace:` | 5.6; before 6.17 a child of the VM makes the mount |
+  | `pid_namespace:` | 5.6; with `propagation: :shared` or `:unbindable` 6.17. Before 6.17 a child of the VM makes the mount, and `:ro` also makes the procfs itself read-only |
   | layers of an overlay | 5.6; before 6.13 `/proc/mounts` shows numbers instead of their paths |
   | a pidfd as `in:` or `from:` | 5.8; as `pid_namespace:` or `id_map:` 6.11 |
 

@@ -7,6 +7,7 @@ defmodule LinxNative.Mount.MountTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
+  alias LinxNative.Test.{MountCalls, SyscallStepper}
 
   @moduletag :mount
 
@@ -265,6 +266,69 @@ defmodule LinxNative.Mount.MountTest do
       end
     end
 
+    test "has the same source, options and attributes, however it is mounted", context do
+      %{folder: folder, container: container} = context
+
+      for {given, source, attributes} <- [
+            {[], "none", ~w(relatime rw)},
+            {[source: "name", attributes: [:strictatime]], "name", ~w(rw)},
+            {[attributes: [:ro, :nodiratime]], "none", ~w(nodiratime relatime ro)},
+            {[attributes: [:noatime, :nodev]], "none", ~w(noatime nodev rw)},
+            {[attributes: [:nosuid, :noexec]], "none", ~w(noexec nosuid relatime rw)},
+            {[attributes: [:nosymfollow]], "none", ~w(nosymfollow relatime rw)}
+          ],
+          vm <- vms() do
+        options = [options: [hidepid: "2", subset: "pid"], propagation: :private] ++ given
+        there = [in: inside(container), pid_namespace: inside(container)]
+        assert :ok = Vm.call(vm, Mount, :mount, ["proc", folder, there ++ options])
+        mount = Container.mount_at(container, folder)
+        assert {mount.source, Enum.sort(mount.options)} == {source, attributes}
+        assert ~w(hidepid=invisible subset=pid) -- mount.super_options == []
+        assert :ok = Mount.umount(folder, in: inside(container))
+        Vm.stop(vm)
+      end
+    end
+
+    test "is an error if it could not have the id map or the propagation", context do
+      %{folder: folder, container: container} = context
+      [newer, older] = vms()
+      there = [in: inside(container), pid_namespace: inside(container)]
+      call = &Vm.call(&1, Mount, :mount, ["proc", folder, there ++ &2])
+
+      for vm <- [newer, older] do
+        assert {:error, %Error{stage: :id_map, reason: :einval}} =
+                 call.(vm, id_map: [{0, 1000, 5}])
+
+        refute Container.mount_at(container, folder)
+      end
+
+      for propagation <- [:shared, :unbindable] do
+        result = call.(older, propagation: propagation)
+        assert {:error, %Error{stage: :attributes, reason: :einval} = error} = result
+        assert Exception.message(error) =~ "Linux 6.17"
+        refute Container.mount_at(container, folder)
+      end
+    end
+
+    test "is not mounted if the child that mounts it is killed", context do
+      %{folder: folder, container: container} = context
+      hold = SyscallStepper.start()
+      MountCalls.load!(hold.vm)
+      there = [in: inside(container), pid_namespace: inside(container), timeout: :infinity]
+
+      held =
+        hold
+        |> SyscallStepper.begin({Mount, :mount, ["proc", folder, there]})
+        |> SyscallStepper.continue_to("fsconfig")
+        |> SyscallStepper.fail("EINVAL")
+        |> SyscallStepper.continue_to("mount")
+
+      {_, 0} = System.cmd("kill", ["-KILL", held.tid])
+      %{answer: answer} = held |> SyscallStepper.continue() |> SyscallStepper.finish()
+      assert {:error, %Error{stage: :superblock, reason: :eio}} = answer
+      refute Container.mount_at(container, folder)
+    end
+
     test "is of a namespace that is given by a descriptor", context do
       %{folder: folder, container: container} = context
       path = Container.ns_path(container, :pid)
@@ -394,6 +458,23 @@ defmodule LinxNative.Mount.MountTest do
         result = Mount.mount("tmpfs", folder, in: in_namespace)
         assert {:error, %Error{stage: found, reason: why}} = result
         assert {in_namespace, found, why} == {in_namespace, stage, reason}
+      end
+    end
+
+    test "that is given by a wrong descriptor is an error of its option", %{folder: folder} do
+      for {function, arguments, options} <- [
+            {:mount, ["proc", folder], [:in, :from, :pid_namespace, :id_map]},
+            {:bind, [folder, folder], [:in, :from, :id_map]},
+            {:set, [folder, [attributes: [:ro]]], [:in]},
+            {:move, [folder, folder], [:in]},
+            {:umount, [folder], [:in]},
+            {:pivot_root, [folder, folder], [:in]}
+          ],
+          option <- options do
+        {paths, given} = Enum.split_with(arguments, &is_binary/1)
+        wrong = List.flatten([{option, {:fd, 0x7FFFFFFF}}, given])
+        assert {:error, %Error{} = error} = apply(Mount, function, paths ++ [wrong])
+        assert {function, error.stage, error.reason} == {function, {:open, option}, :ebadf}
       end
     end
 

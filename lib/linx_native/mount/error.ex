@@ -162,7 +162,8 @@ defmodule LinxNative.Mount.Error do
 
   defp hint(:attributes, :einval),
     do:
-      "nothing is mounted at that very path, or the kernel does not know an attribute (nosymfollow: Linux 5.14)"
+      "nothing is mounted at that very path, or the kernel does not know an attribute (nosymfollow: Linux 5.14), " <>
+        "or cannot share a procfs of another PID namespace (Linux 6.17)"
 
   defp hint(:attributes, :eperm),
     do:

@@ -209,7 +209,7 @@ pub(super) fn mount_in_child(
     pid_namespace: &OwnedFd,
     attributes: u64,
 ) -> Result<(), Error> {
-    let data = data(&file_system.options).at(Stage::Superblock)?;
+    let (source, data) = data(&file_system.options).at(Stage::Superblock)?;
     thread
         .enter(pid_namespace.as_fd(), CloneFlags::CLONE_NEWPID)
         .at(Stage::Enter(NamespaceArg::PidNamespace))?;
@@ -218,7 +218,7 @@ pub(super) fn mount_in_child(
     thread.check_wanted().at(Stage::Superblock)?;
     thread
         .in_child(|| {
-            let mounted = mount(Some(kind), c".", Some(kind), flags, Some(data.as_c_str()));
+            let mounted = mount(Some(source), c".", Some(kind), flags, Some(data.as_c_str()));
             check(mounted)
         })
         .at(Stage::Fork)?
@@ -226,19 +226,28 @@ pub(super) fn mount_in_child(
         .at(Stage::Superblock)
 }
 
-/// Returns the options as `mount(2)` takes them.
-fn data(options: &[(CString, Value)]) -> Result<CString, Errno> {
+/// Returns the source and the other options as `mount(2)` takes them.
+fn data(options: &[(CString, Value)]) -> Result<(&CStr, CString), Errno> {
+    // What `fsmount(2)` shows if there is none.
+    let mut source = c"none";
+    let mut others = Vec::new();
+    for option in options {
+        match option {
+            (key, Value::Text(text)) if key.as_c_str() == c"source" => source = text,
+            _ => others.push(option),
+        }
+    }
     let text = |(key, value): &(CString, Value)| match value {
         Value::Flag => key.to_bytes().to_vec(),
         Value::Text(text) => [key.to_bytes(), b"=", text.to_bytes()].concat(),
     };
-    let parts: Vec<Vec<u8>> = options.iter().map(text).collect();
+    let parts: Vec<Vec<u8>> = others.into_iter().map(text).collect();
     let data = parts.join(&b',');
     // The kernel would cut it.
     if data.len() >= page_size() {
         return Err(Errno::from_raw(libc::E2BIG));
     }
-    Ok(c_string(&data)?)
+    Ok((source, c_string(&data)?))
 }
 
 /// Returns the flags of `mount(2)` for `MOUNT_ATTR_` flags.

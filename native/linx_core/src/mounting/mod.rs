@@ -85,7 +85,16 @@ pub fn mount(
                 return attach(thread, &descriptors, &tree, root, &target.at, target.create);
             }
             (Err(Unmountable::Failed(error)), _) => return Err(error),
-            (Err(Unmountable::NoPidns(_)), Some(namespace)) => namespace,
+            (Err(Unmountable::NoPidns(errno)), Some(namespace)) => {
+                // The mount of a child is private, without a map, and attached at once, so it can get neither later.
+                if finish.changes.propagation & (libc::MS_SHARED | libc::MS_UNBINDABLE) != 0 {
+                    return Err(errno).at(Stage::Attributes);
+                }
+                if id_map.is_some() {
+                    return Err(errno).at(Stage::IdMap);
+                }
+                namespace
+            }
             (Err(Unmountable::NoPidns(errno)), None) => {
                 return Err(errno).at(Stage::Open(NamespaceArg::PidNamespace));
             }
