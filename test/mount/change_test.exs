@@ -79,6 +79,30 @@ defmodule LinxNative.Mount.ChangeTest do
       assert :ok = Mount.set(path, in: context.in, attributes: [:ro], recursive: true)
     end
 
+    test "sets and clears each attribute", context do
+      path = tmpfs!(context, "/a")
+      set = &Mount.set(path, in: context.in, attributes: [&1])
+
+      for {on, off} <- [
+            ro: :rw,
+            nosuid: :suid,
+            nodev: :dev,
+            noexec: :exec,
+            nodiratime: :diratime,
+            nosymfollow: :symfollow,
+            noatime: :relatime
+          ] do
+        before = options(context, path)
+        assert :ok = set.(on)
+        assert to_string(on) in options(context, path)
+        assert :ok = set.(off)
+        assert {off, options(context, path)} == {off, before}
+      end
+
+      assert :ok = set.(:strictatime)
+      assert options(context, path) == ["rw"]
+    end
+
     test "needs a path that is a mount point", context do
       path = context.folder <> "/none"
 
@@ -130,6 +154,26 @@ defmodule LinxNative.Mount.ChangeTest do
       assert {:error, %Error{stage: :target, reason: :enoent, path: ^none}} =
                Mount.move(path, none, there)
     end
+  end
+
+  test "set, move and pivot_root follow links only with follow: true", context do
+    path = tmpfs!(context, "/a")
+    link = context.folder <> "/link"
+    File.ln_s!("a", seen(context.container, link))
+    moved = context.folder <> "/moved"
+    made = [in: context.in, create: :directory]
+
+    for {call, stage} <- [
+          {&Mount.set(link, [in: context.in, attributes: [:nodev]] ++ &1), :target},
+          {&Mount.move(link, moved, made ++ &1), :source},
+          {&Mount.pivot_root(link, path <> "/old", made ++ &1), :new_root}
+        ] do
+      assert {:error, %Error{stage: ^stage, reason: :eloop, path: ^link}} = call.([])
+      assert {stage, call.(follow: true)} == {stage, :ok}
+      if stage == :source, do: :ok = Mount.move(moved, path, in: context.in)
+    end
+
+    assert File.ls!(seen(context.container, "/")) == ["old"]
   end
 
   describe "umount" do
@@ -202,6 +246,24 @@ defmodule LinxNative.Mount.ChangeTest do
       inside = {:path, "/proc/#{vm.os_pid}/ns/mnt"}
       assert :ok = Mount.umount(folder, in: inside, force: true, detach: true)
       refute MountInfo.at(vm.os_pid, folder)
+    end
+
+    @tag :machine_root
+    test "with force: true ends a call that waits in it", %{folder: folder} do
+      for options <- [[], [detach: true]] do
+        vm = Vm.start(wrap: ["unshare", "--mount", "--propagation=private", "--"])
+        hang = LinxNative.Test.Hang.mount!(vm, folder)
+        inside = {:path, "/proc/#{vm.os_pid}/ns/mnt"}
+        waiting = [in: inside, attributes: [:ro], timeout: :infinity]
+        call = Task.async(fn -> Mount.set(folder <> "/waits", waiting) end)
+        LinxNative.Test.Hang.await_calls!(hang, 1)
+        # It is in use until that call has ended, which the first attempt causes.
+        unmount = fn -> Mount.umount(folder, [in: inside, force: true] ++ options) end
+        assert Await.until(fn -> unmount.() == :ok end)
+        assert {:error, %Error{stage: :target}} = Task.await(call, patience())
+        refute MountInfo.at(vm.os_pid, folder)
+        Vm.stop(vm)
+      end
     end
   end
 
