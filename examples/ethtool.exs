@@ -39,7 +39,9 @@ defmodule Ethtool do
 
   # Returns the attributes of a command for every link, by the name of the link.
   defp all(conn, ethtool, command, schema) do
-    request = Genetlink.message(ethtool, command, flags: [:dump], schema: schema)
+    # Linux 6.1 needs the header, although it is empty for all links.
+    dump = [flags: [:dump], schema: schema, attributes: [header: []]]
+    request = Genetlink.message(ethtool, command, dump)
     {:ok, replies} = Conn.request(conn, request)
 
     for reply <- replies, into: %{} do

@@ -57,6 +57,22 @@ defmodule LinxNative.Test.Conns do
   end
 
   @doc """
+  Returns the value of a boolean option, or the reason of the error.
+  """
+  def flag(conn, name) do
+    with {:error, error} <- Conn.get_option(conn, name), do: {:error, error.reason}
+  end
+
+  @doc """
+  Returns what `flag/2` returns for an option that is `on`. Asks the kernel whether `:listen_all_nsid` can be read.
+  """
+  def flag_answer(name, on) do
+    if name != :listen_all_nsid or Harness.can?("read-listen-all-nsid"),
+      do: {:ok, on},
+      else: {:error, :enoprotoopt}
+  end
+
+  @doc """
   Awaits an event of a link: `{:new | :deleted, name}`.
   """
   def event!(conn) do

@@ -144,7 +144,7 @@ defmodule LinxNative.Conn.Parity.TraceTest do
 
       assert asked =~ ~r/^  %{.*family: :unspec.*} \[ifname: "lo"\]$/
       assert answer =~ ~r/^#{head} from 0: #LinxNative.Message<:newlink \(16\), /
-      assert link =~ ~r/^  %{.*type: :loopback.*} \[.*:ifname, "lo"/
+      assert link =~ ~r/^  %{.*type: :loopback.*} \[.*ifname[:,] "lo"/
       assert acknowledgement =~ ~r/^#{head} from 0: #LinxNative.Message<:error \(2\), /
       assert done == "  done"
     end
