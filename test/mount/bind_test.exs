@@ -7,7 +7,7 @@ defmodule LinxNative.Mount.BindTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.MappedContainer
+  alias LinxNative.Test.{MappedContainer, MountCalls, SyscallStepper}
 
   @moduletag :mount
 
@@ -71,6 +71,7 @@ defmodule LinxNative.Mount.BindTest do
       end
     end
 
+    @tag :machine_root
     test "maps ids by the container's user namespace", %{folder: folder, source: source} do
       container = container!(folder, &MappedContainer.start/0)
       :ok = Mount.mount("tmpfs", "/mnt", in: inside(container), options: [mode: 755])
@@ -164,6 +165,21 @@ defmodule LinxNative.Mount.BindTest do
       assert File.ls!(seen(container, folder <> "/b")) == ["file"]
     end
 
+    test "within the container, whose namespace is looked up once, because its pid may be reused",
+         %{folder: folder} do
+      hold = SyscallStepper.start()
+      MountCalls.load!(hold.vm)
+      container = container!(folder)
+      there = [from: inside(container), in: inside(container), create: :directory]
+
+      {:ok, calls} =
+        hold
+        |> SyscallStepper.begin({Mount, :bind, [folder, folder <> "/made", there]})
+        |> SyscallStepper.trace()
+
+      assert Enum.count(calls, &(&1 == "setns")) == 1
+    end
+
     test "does not follow the container's links", %{folder: folder, target: target} do
       container = container!(folder)
       File.ln_s!("/etc", seen(container, folder <> "/inside"))
@@ -243,6 +259,7 @@ defmodule LinxNative.Mount.BindTest do
       end
     end
 
+    @tag :machine_root
     test "says why the kernel refuses an id map", %{source: source, target: target} do
       for {map, reason} <- [
             {[{0, 0, 5}, {3, 9, 5}], :einval},

@@ -240,6 +240,7 @@ defmodule LinxNative.Mount.ChangeTest do
       end
     end
 
+    @tag :machine_root
     test "with force: true removes a file system that does not answer", %{folder: folder} do
       vm = Vm.start(wrap: ["unshare", "--mount", "--propagation=private", "--"])
       _hang = LinxNative.Test.Hang.mount!(vm, folder)

@@ -40,6 +40,7 @@ defmodule LinxNative.Mount.InheritedTest do
   end
 
   # Their results do not matter here: a kernel may refuse some, and some undo others.
+  @tag :machine_root
   test "of any function, however its namespace is given" do
     container = MappedContainer.start()
     [folder, here, target] = for _ <- 1..3, do: Folder.make!()

@@ -97,6 +97,32 @@ defmodule LinxNative.Mount.LastNameTest do
     end
   end
 
+  describe "a look-up during which directories are renamed" do
+    test "is repeated", context do
+      assert %{answer: :ok} = context |> renamed(40) |> SyscallStepper.finish()
+      assert mount(context)
+    end
+
+    test "is given up in the end", context do
+      %{answer: answer} = context |> renamed(1_000) |> SyscallStepper.finish()
+      assert {:error, %Error{stage: :source, reason: :eagain}} = answer
+      refute mount(context)
+    end
+
+    # The kernel then fails it so, see openat2(2).
+    defp renamed(%{hold: hold, container: container, target: target}, times) do
+      options = [in: {:pid, container.pid}, create: :file, timeout: :infinity]
+      held = SyscallStepper.begin(hold, {Mount, :bind, ["/dev/null", target, options]})
+      first = SyscallStepper.continue_to(held, "openat2")
+
+      Enum.reduce_while(1..times, first, fn _, held ->
+        if held[:held] == "openat2",
+          do: {:cont, SyscallStepper.fail(held, "EAGAIN")},
+          else: {:halt, held}
+      end)
+    end
+  end
+
   test "a file that takes the name of the one that was made stays if the mount fails", context do
     %{seen: seen} = context
     held = context |> at_creation() |> SyscallStepper.continue_to("move_mount")

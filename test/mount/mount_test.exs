@@ -87,6 +87,7 @@ defmodule LinxNative.Mount.MountTest do
       assert :ok = Mount.umount(folder)
     end
 
+    @tag :machine_root
     test "shows mapped ids, or says that the kernel is too old",
          context do
       %{folder: folder} = context
@@ -137,6 +138,7 @@ defmodule LinxNative.Mount.MountTest do
       assert text =~ "Bad value for 'size'"
     end
 
+    @tag :machine_root
     test "is returned for a file system that cannot be made", %{folder: folder} do
       assert {:error, %Error{stage: :superblock, reason: :enoent, text: text}} =
                Mount.mount("ext4", folder, source: "/nonexistent")
@@ -164,6 +166,27 @@ defmodule LinxNative.Mount.MountTest do
       # A target that is there already is not made again.
       assert :ok = Mount.umount(target, in: inside(container))
       assert :ok = Mount.mount("tmpfs", target, in: inside(container), create: :directory)
+    end
+
+    test "has a mode less the umask of the VM", context do
+      %{folder: folder, container: container} = context
+      :ok = Mount.mount("tmpfs", folder, in: inside(container))
+
+      for {umask, file, directory} <- [{"0", 0o644, 0o755}, {"027", 0o640, 0o750}] do
+        vm = Vm.start(wrap: ["sh", "-c", "umask #{umask}; exec \"$@\"", "sh"])
+
+        for {create, source, mode} <- [
+              {:file, "/dev/null", file},
+              {:directory, "/dev", directory}
+            ] do
+          target = "#{folder}/#{create}_#{umask}"
+          made = [in: inside(container), create: create]
+          assert :ok = Vm.call(vm, Mount, :bind, [source, target, made])
+          assert :ok = Mount.umount(target, in: inside(container))
+          %{mode: found} = File.stat!(seen(container, target))
+          assert {umask, create, Bitwise.band(found, 0o7777)} == {umask, create, mode}
+        end
+      end
     end
 
     test "is not left if the mount fails", context do
@@ -266,6 +289,7 @@ defmodule LinxNative.Mount.MountTest do
       end
     end
 
+    @tag :machine_root
     test "has the same source, options and attributes, however it is mounted", context do
       %{folder: folder, container: container} = context
 
@@ -289,6 +313,7 @@ defmodule LinxNative.Mount.MountTest do
       end
     end
 
+    @tag :machine_root
     test "is an error if it could not have the id map or the propagation", context do
       %{folder: folder, container: container} = context
       [newer, older] = vms()
@@ -327,6 +352,41 @@ defmodule LinxNative.Mount.MountTest do
       %{answer: answer} = held |> SyscallStepper.continue() |> SyscallStepper.finish()
       assert {:error, %Error{stage: :superblock, reason: :eio}} = answer
       refute Container.mount_at(container, folder)
+    end
+
+    test "is mounted by a child only if the kernel has no option for the PID namespace",
+         context do
+      %{folder: folder, container: container} = context
+
+      for {errno, reason} <- [{"EPERM", :eperm}, {"ENOMEM", :enomem}] do
+        vm = Vm.start(wrap: Harness.seccomp("fsconfig-fd=#{errno}"))
+        there = [in: inside(container), pid_namespace: inside(container)]
+
+        assert {:error, %Error{stage: {:open, :pid_namespace}, reason: ^reason}} =
+                 Vm.call(vm, Mount, :mount, ["proc", folder, there])
+
+        refute Container.mount_at(container, folder)
+      end
+    end
+
+    test "that a child mounts has options of less than a page", context do
+      %{folder: folder, container: container} = context
+      vm = Vm.start(wrap: Harness.seccomp("fsconfig-fd=EINVAL"))
+      {page, 0} = System.cmd("getconf", ["PAGESIZE"])
+      there = [in: inside(container), pid_namespace: inside(container)]
+      # Each takes ten bytes, with its comma.
+      many = for _ <- 1..(div(String.to_integer(String.trim(page)), 10) - 1), do: {:hidepid, "2"}
+      left = String.to_integer(String.trim(page)) - 10 * length(many)
+
+      for {length, result} <- [{left - 1, :ok}, {left, :e2big}] do
+        last = {:gid, String.pad_leading("7", length - byte_size("gid="), "0")}
+        options = [options: many ++ [last]]
+
+        case Vm.call(vm, Mount, :mount, ["proc", folder, there ++ options]) do
+          :ok -> assert result == :ok and Container.mount_at(container, folder)
+          {:error, error} -> assert {error.stage, error.reason} == {:superblock, result}
+        end
+      end
     end
 
     test "is of a namespace that is given by a descriptor", context do

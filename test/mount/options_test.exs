@@ -45,6 +45,7 @@ defmodule LinxNative.Mount.OptionsTest do
             in: {:pid, 0},
             in: {:pid, "1"},
             in: {:fd, -1},
+            in: {:fd, 0x8000_0000},
             in: {:path, "a\0b"},
             follow: nil,
             timeout: -1,
@@ -72,8 +73,20 @@ defmodule LinxNative.Mount.OptionsTest do
                  ~r/^the option #{inspect(name)} is .+, not .+$/
       end
 
-      for line <- [{0, 0, 0}, {-1, 0, 1}, {0, 0xFFFFFFFF, 1}, {0, 0}, {0, 0, "1"}] do
+      for line <-
+            [{0, 0, 0}, {-1, 0, 1}, {0, 0xFFFFFFFF, 1}, {0xFFFFFFFF, 0, 1}] ++
+              [{0, 0, 0xFFFFFFFF}, {0, 0}, {0, 0, "1"}] do
         assert refused(fn -> Mount.bind("/a", "/b", id_map: [{0, 0, 1}, line]) end) =~ "id_map"
+      end
+    end
+
+    test "timeout has the documented default" do
+      {:docs_v1, _, _, _, %{"en" => text}, _, _} = Code.fetch_docs(Mount)
+      [_, default] = Regex.run(~r/`timeout:` is in milliseconds.* default (\d+)\./, text)
+
+      for {function, _arguments} <- @functions do
+        %{timeout: timeout} = LinxNative.Mount.Options.parse!(function, [])
+        assert {function, timeout} == {function, String.to_integer(default)}
       end
     end
 
@@ -137,14 +150,15 @@ defmodule LinxNative.Mount.OptionsTest do
 
       assert refused(fn -> Mount.mount("tmpfs", "/a", source: :a) end) =~ "a source is a string"
 
-      assert refused(fn -> Mount.mount("tmpfs", "/a", options: [size: ""]) end) =~
-               "the option size"
+      for value <- ["", 1.5, nil] do
+        assert refused(fn -> Mount.mount("tmpfs", "/a", options: [size: value]) end) =~
+                 "the option size"
+      end
 
-      assert refused(fn -> Mount.mount("tmpfs", "/a", options: [size: 1.5]) end) =~
-               "the option size"
-
-      assert refused(fn -> Mount.mount("tmpfs", "/a", options: [{1, "a"}]) end) =~
-               "the name of an option"
+      for key <- [1, nil, true, false, "", "a\0b"] do
+        assert refused(fn -> Mount.mount("tmpfs", "/a", options: [{key, "a"}]) end) =~
+                 "the name of an option"
+      end
     end
 
     test "has a PID namespace only if it is a procfs" do

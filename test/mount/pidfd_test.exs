@@ -78,6 +78,7 @@ defmodule LinxNative.Mount.PidfdTest do
     end
   end
 
+  @tag :machine_root
   test "ids are mapped by its user namespace" do
     container = MappedContainer.start()
     %{folder: folder, call: call} = prepare(container)

@@ -3,7 +3,7 @@ defmodule LinxNative.Test.Requirements do
   The requirements of the suite.
 
   If one is missing, the run fails. There is one exception: in a user namespace whose root is another user, the tests with
-  `@tag :machine_root` are left out. They need another user, a cgroup, FUSE, or a mount that such a namespace keeps locked.
+  `@tag :machine_root` are left out. They need another user or its ids, a cgroup, FUSE, a block device's file system, or a mount that such a namespace keeps locked.
   """
 
   @capabilities %{
@@ -38,8 +38,8 @@ defmodule LinxNative.Test.Requirements do
       []
     else
       IO.puts(
-        "In a user namespace, so without the tests tagged :machine_root: they need another user, " <>
-          "a cgroup, FUSE, or mounts that are locked here."
+        "In a user namespace, so without the tests tagged :machine_root: they need another user or its ids, " <>
+          "a cgroup, FUSE, a block device's file system, or mounts that are locked here."
       )
 
       [:machine_root]
