@@ -242,6 +242,50 @@ defmodule LinxNative.Mount.GivenUpTest do
       attach_in_time(%{context | hold: hold}, 1_000)
     end
 
+    test "a call that attached before its deadline does not wait for the end of its thread",
+         context do
+      hold = SyscallStepper.start(["exit"])
+      MountCalls.load!(hold.vm)
+      before = Vm.call(hold.vm, Machine, :snapshot, [])
+      context = %{context | hold: hold, before: before}
+      held = attach_and_hold_end(context, 1_000)
+      assert Task.yield(held.run, patience()) == {:ok, :ok}
+      SyscallStepper.release(held)
+      over!(context)
+    end
+
+    # Holds the thread of a call at its end. Tries again with more time if the deadline passed before the attachment.
+    defp attach_and_hold_end(
+           %{hold: hold, container: container, folder: folder} = context,
+           timeout
+         ) do
+      options = [in: {:pid, container.pid}, timeout: timeout]
+      mfa = {Mount, :mount, ["tmpfs", folder, options]}
+
+      with %{held: "move_mount"} = held <- SyscallStepper.begin_at(hold, mfa, "move_mount"),
+           %{held: "exit"} = held <- SyscallStepper.continue_at(held, "exit") do
+        held
+      else
+        %{answer: {:error, %Error{reason: :timeout}}} ->
+          attach_and_hold_end(context, timeout * 2)
+      end
+    end
+
+    test "a mount on top of one that is detached again does not keep it", context do
+      %{hold: hold, container: container, folder: folder} = context
+      state = state(context)
+      there = [in: {:pid, container.pid}, create: :directory, timeout: :infinity]
+      mfa = {Mount, :mount, ["tmpfs", folder <> "/new", there]}
+      held = SyscallStepper.begin_at(hold, mfa, "move_mount")
+      SyscallStepper.kill(held, gone: true)
+      assert Task.await(held.run, patience()) == :killed
+      held = SyscallStepper.continue_at(held, "umount2")
+      for _ <- 1..2, do: Folder.tmpfs!(folder <> "/new", container)
+      SyscallStepper.release(held)
+      over!(context)
+      assert state(context) == state
+    end
+
     # Holds the thread at its end until the deadline has passed. Tries again with more time if the deadline passed earlier.
     defp attach_in_time(%{hold: hold, container: container, folder: folder} = context, timeout) do
       options = [in: {:pid, container.pid}, timeout: timeout]

@@ -131,6 +131,14 @@ defmodule LinxNative.Test.SyscallStepper do
   end
 
   @doc """
+  Continues this system call and all that follow, and waits for nothing.
+  """
+  def release(%{hold: hold, id: id} = held) do
+    last(held)
+    tell(hold, "continue #{id}")
+  end
+
+  @doc """
   Stops holding the system calls that follow.
   """
   def last(%{hold: hold} = held) do

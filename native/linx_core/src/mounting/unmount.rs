@@ -77,14 +77,18 @@ pub fn pivot_root(new_root: Path, put_old: Target) -> Result<Call, Error> {
     .at(Stage::Thread)
 }
 
-/// Detaches the mount of a descriptor.
+/// Detaches the mount of a descriptor, and what a container has mounted on top of it meanwhile.
+///
+/// `umount2(2)` detaches the topmost mount at a path. It fails when the mount of the descriptor itself is detached.
 pub(super) fn detach(
     thread: &Throwaway<'_>,
     descriptors: &Descriptors,
     mount: BorrowedFd<'_>,
 ) -> Result<(), Errno> {
     descriptors.enter(thread)?;
-    unmount(&number(mount)?, libc::MNT_DETACH)
+    let name = number(mount)?;
+    while unmount(&name, libc::MNT_DETACH).is_ok() {}
+    Ok(())
 }
 
 /// Detaches the topmost mount on the working directory.

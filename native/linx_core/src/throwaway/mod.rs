@@ -98,7 +98,7 @@ impl<'a> Throwaway<'a> {
         Ok(result)
     }
 
-    /// Decides that the caller gets the result, unless it has given up. Afterwards [`Pending::give_up`] returns the result.
+    /// Decides that the call has succeeded, unless its caller has given up. Afterwards [`Pending::give_up`] returns `false`.
     ///
     /// # Errors
     /// ECANCELED: the caller has given up, so this thread has to undo what it did.

@@ -116,12 +116,12 @@ impl<T> Pending<T> {
         Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
-    /// Gives the call up. If its thread has already handed the result over (`Throwaway::hand_over`), returns the result instead.
-    pub fn give_up(self) -> Option<T> {
-        if self.shared.caller.leave() {
-            return None;
-        }
-        self.join()
+    /// Gives the call up. Returns `false` if its thread has handed the call over before (`Throwaway::hand_over`): it has then succeeded.
+    ///
+    /// Does not wait for the thread, because a container may delay its end: the thread closes its descriptors, and with the last one of
+    /// a mount the kernel ends the file system.
+    pub fn give_up(self) -> bool {
+        self.shared.caller.leave()
     }
 }
 

@@ -45,8 +45,8 @@ impl Call for MountingCall {
         let result = match self.pending.as_mut()?.wait(turn) {
             Some(result) => result.map_err(Failure::Of),
             None if left.is_some_and(|left| left <= turn) => match self.pending.take()?.give_up() {
-                Some(result) => result.map_err(Failure::Of),
-                None => Err(Failure::Timeout),
+                true => Err(Failure::Timeout),
+                false => Ok(()),
             },
             None => return None,
         };
