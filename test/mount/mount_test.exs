@@ -486,6 +486,43 @@ defmodule LinxNative.Mount.MountTest do
       assert :ok = Mount.umount(target)
     end
 
+    test "that is refused because of a layer names it, and has the kernel's message", context do
+      %{folder: folder, container: container} = context
+      Folder.tmpfs!(folder)
+      :ok = Mount.mount("tmpfs", "/mnt", in: inside(container))
+      # A container chooses such names: for a terminal, not in UTF-8, and long.
+      long = String.duplicate("/" <> String.duplicate("x", 200), 10)
+
+      for {directory, shown} <- [{"/mnt/a", "/mnt/a"}, {"/mnt/\e[31m\xff", ~S"/mnt/\x1B[31m\xFF"}] do
+        file = directory <> long <> "/file"
+        File.mkdir_p!(seen(container, directory <> long))
+        File.write!(seen(container, file), "")
+        options = [from: inside(container), options: [lowerdir: [file, directory]]]
+
+        assert {:error, %Error{reason: :einval} = error} = Mount.mount("overlay", folder, options)
+        assert String.printable?(Exception.message(error))
+
+        # Older kernels take no descriptors of layers, and so no names.
+        if Harness.can?("descriptor-of-a-layer") do
+          assert {error.stage, error.path} == {:layer, file}
+          assert error.text == "overlay: #{shown <> long}/file is not a directory"
+        else
+          assert {error.stage, error.path} == {{:option, "lowerdir"}, nil}
+        end
+      end
+    end
+
+    test "has each of its layers by any name without following links", %{folder: folder} do
+      {target, options} = layers(folder)
+      path = folder <> "/link"
+      File.ln_s!("one", path)
+
+      for option <- ["lowerdir+", "datadir+"] do
+        assert {:error, %Error{stage: :layer, reason: :eloop, path: ^path}} =
+                 Mount.mount("overlay", target, options: [{option, path} | options])
+      end
+    end
+
     test "does not look up a layer behind a link without follow: true", %{folder: folder} do
       {target, options} = layers(folder)
 

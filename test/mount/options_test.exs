@@ -224,6 +224,17 @@ defmodule LinxNative.Mount.OptionsTest do
       assert Exception.message(error) =~ "the kernel says: a: b; a: c"
     end
 
+    test "has the kernel's message in printable characters" do
+      for {word, text} <- [
+            {"e a: '\e]0;x\a\n'", ~S"a: '\x1B]0;x\x07\x0A'"},
+            {"e a: \xff\"", ~S(a: \xFF")},
+            {"e a: \u202e", ~S"a: \xE2\x80\xAE"},
+            {"e a: \"ä\"", ~S(a: "ä")}
+          ] do
+        assert Error.from_native({:superblock, 22, nil, [word]}).text == text
+      end
+    end
+
     test "is :timeout without a stage if the time was over" do
       error = Error.from_native(:timeout)
       assert %{reason: :timeout, stage: nil, errno: nil} = error

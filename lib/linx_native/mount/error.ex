@@ -15,7 +15,8 @@ defmodule LinxNative.Mount.Error do
     * `stage` - the step that failed, see `t:stage/0`; `nil` with `:timeout`
     * `errno` - the error number; `nil` with `:timeout`
     * `path` - the path of the step, if it has one
-    * `text` - the kernel's own message, if there is one: the log that `fsconfig(2)` and `fsmount(2)` write
+    * `text` - the kernel's own message, if there is one: the log that `fsconfig(2)` and `fsmount(2)` write. Control characters and
+      bytes that are not UTF-8 are escaped, because a name in it may be a container's
   """
 
   alias LinxNative.Errno
@@ -72,9 +73,18 @@ defmodule LinxNative.Mount.Error do
 
   defp text(words) do
     Enum.map_join(words, "; ", fn
-      <<_kind, " ", text::binary>> -> text
-      text -> text
+      <<_kind, " ", text::binary>> -> printable(text)
+      text -> printable(text)
     end)
+  end
+
+  # A message may contain names that a container chose: for a terminal, or not in UTF-8.
+  defp printable(text) do
+    for character <- String.codepoints(text), into: "" do
+      if String.valid?(character) and character =~ ~r/\P{C}/u,
+        do: character,
+        else: for(<<byte <- character>>, into: "", do: "\\x" <> Base.encode16(<<byte>>))
+    end
   end
 
   @impl true
@@ -137,6 +147,10 @@ defmodule LinxNative.Mount.Error do
   defp hint(stage, :exdev) when stage in [:create | @lookups], do: "the path leaves the root"
 
   defp hint(:create, :enoent), do: "create: makes only the last part of the path"
+
+  defp hint(:create, :eoverflow),
+    do: "the file system was mounted in a user namespace that does not map the VM's user"
+
   defp hint({:open, _option}, :enoent), do: "the file does not exist, or the process has ended"
 
   defp hint({:open, _option}, :eacces), do: "access to that process needs CAP_SYS_PTRACE"

@@ -8,7 +8,7 @@ defmodule LinxNative.Mount.Options do
 
   @timeout 5_000
   @max_id 0xFFFFFFFE
-  @layers ~w(upperdir workdir)
+  @layers ~w(lowerdir lowerdir+ datadir+ upperdir workdir)
 
   @common [in: :host, follow: false, timeout: @timeout]
   @create [create: nil]
@@ -98,7 +98,7 @@ defmodule LinxNative.Mount.Options do
      Enum.flat_map(layers, &layers!(&1, options.follow))}
   end
 
-  defp layer?({key, _value}), do: key in ["lowerdir" | @layers]
+  defp layer?({key, _value}), do: key in @layers
 
   # The first layers are on top.
   defp layers!({"lowerdir", paths}, follow) do

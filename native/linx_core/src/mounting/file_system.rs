@@ -37,7 +37,7 @@ pub enum Value {
 /// A directory of an overlay.
 #[derive(Debug)]
 pub struct Layer {
-    /// The option: `lowerdir+`, `upperdir` or `workdir`.
+    /// The option: `lowerdir+`, `datadir+`, `upperdir` or `workdir`.
     pub key: CString,
     /// The path, in the mount namespace of the source.
     pub at: Path,
@@ -139,7 +139,7 @@ impl From<Error> for Unmountable {
 }
 
 enum Refused {
-    /// The kernel takes no descriptor for this option.
+    /// The kernel takes no descriptor for this option: overlayfs before Linux 6.13.
     Descriptor,
     Option(Error),
 }
@@ -148,19 +148,32 @@ enum Refused {
 fn add(context: &FsContext, directories: &[Directory]) -> Result<(), Refused> {
     for Directory { key, path, file } in directories {
         let parameter = Parameter::Fd(key, file.as_fd());
-        match context.set(&parameter) {
-            Ok(()) => {}
-            // EOPNOTSUPP before Linux 6.5, where overlayfs does not know the newer kinds of options at all.
-            Err(errno) if matches!(errno.raw(), libc::EINVAL | libc::EOPNOTSUPP) => {
-                return Err(Refused::Descriptor);
+        let set = context.set(&parameter).at_path(Stage::Layer, path);
+        set.map_err(|error| {
+            let error = with_words(error, context);
+            match takes_no_descriptor(&error) {
+                true => Refused::Descriptor,
+                false => Refused::Option(error),
             }
-            Err(errno) => {
-                let error = Err::<(), _>(errno).at_path(Stage::Layer, path);
-                return error.map_err(|error| Refused::Option(with_words(error, context)));
-            }
-        }
+        })?;
     }
     Ok(())
+}
+
+/// Reports whether the kernel refuses every descriptor for the option, not just this one.
+fn takes_no_descriptor(error: &Error) -> bool {
+    // The messages of the kernel's parser for an option that takes only text, and for `lowerdir+` before Linux 6.8.
+    let parser: [&[u8]; 2] = [b"Bad value for '", b"Unknown parameter '"];
+    let says = |text: &&[u8]| {
+        let contains = |word: &Vec<u8>| word.windows(text.len()).any(|part| part == *text);
+        error.words.iter().any(contains)
+    };
+    match error.errno.raw() {
+        // Before Linux 6.5, where overlayfs does not know the newer kinds of options at all.
+        libc::EOPNOTSUPP => true,
+        libc::EINVAL => error.words.is_empty() || parser.iter().any(says),
+        _ => false,
+    }
 }
 
 /// Adds the layers to an overlay by the names of their descriptors in the working directory.

@@ -159,7 +159,8 @@ impl FsContext {
     /// Reads the kernel's messages about the last failure, oldest first, for example `e tmpfs: Unknown parameter 'x'`.
     pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
         let mut messages = Vec::new();
-        let mut buffer = [0; 1024];
+        // The kernel refuses to cut a message (EMSGSIZE). A message can contain a path.
+        let mut buffer = [0; 2 * libc::PATH_MAX as usize];
         // Each read returns one message. ENODATA: there are no more.
         while let Ok(length) = nix::unistd::read(&self.0, &mut buffer) {
             let message = buffer.get(..length).unwrap_or_default();

@@ -20,7 +20,10 @@ use crate::lifetime::say;
 /// Prints `yes` or `no`.
 pub(crate) fn run(question: &str) -> Outcome {
     let answer = match question {
-        "procfs-of-a-pid-namespace" => configures_pidns()?,
+        // Since Linux 6.17.
+        "procfs-of-a-pid-namespace" => takes_descriptor(c"proc", c"pidns", "/proc/self/ns/pid")?,
+        // Since Linux 6.13.
+        "descriptor-of-a-layer" => takes_descriptor(c"overlay", c"lowerdir+", "/")?,
         "buffers-beyond-the-limit" => forces_buffers()?,
         "id-map-of-a-tmpfs" => maps_ids()?,
         "namespace-of-a-pidfd" => tells_namespaces(),
@@ -31,15 +34,15 @@ pub(crate) fn run(question: &str) -> Outcome {
     say(if answer { "yes" } else { "no" })
 }
 
-/// Reports whether a procfs can be given a PID namespace by its option `pidns` (since Linux 6.17).
-fn configures_pidns() -> io::Result<bool> {
+/// Reports whether an option of a file system takes a descriptor.
+fn takes_descriptor(fstype: &CStr, key: &CStr, path: &str) -> io::Result<bool> {
     const FSCONFIG_SET_FD: c_int = 5;
 
-    let namespace = File::open("/proc/self/ns/pid")?;
-    let Ok(context) = open_context(c"proc") else {
+    let file = File::open(path)?;
+    let Ok(context) = open_context(fstype) else {
         return Ok(false);
     };
-    let (context, key, number) = (context.as_raw_fd(), c"pidns", namespace.as_raw_fd());
+    let (context, number) = (context.as_raw_fd(), file.as_raw_fd());
     let (command, value) = (FSCONFIG_SET_FD, ptr::null::<u8>());
     // SAFETY: two open descriptors, a C string that lives through the call, and NULL.
     let answer = unsafe {
