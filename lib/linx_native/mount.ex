@@ -24,6 +24,9 @@ defmodule LinxNative.Mount do
 
   Paths start at the root of the mount namespace, also if a process in it has called `chroot(2)`.
 
+  `{:pid, pid}` is the namespace that the process is in when the call begins. A process of a container can enter another one that
+  belongs to its container.
+
   ## Paths
 
   A path is absolute. It is resolved once, to a descriptor, and all later steps use the descriptor. So a container that renames
@@ -33,7 +36,8 @@ defmodule LinxNative.Mount do
   allows links that stay beneath the root. The magic links of `/proc`, for example `/proc/4711/root`, are never followed.
 
   `create: :file` and `create: :directory` make the target if it does not exist: its last name, but not its parents. The file
-  (mode 0644) or directory (mode 0755, both less the umask) belongs to the user of the VM.
+  (mode 0644) or directory (mode 0755, both less the umask) belongs to the user of the VM. A file system that a container has mounted in
+  its user namespace may have no id for that user: the error is then `:eoverflow`.
 
   ## If a call fails
 
@@ -41,9 +45,11 @@ defmodule LinxNative.Mount do
   by descriptor is never tried again by name.
 
   `timeout:` is in milliseconds, 0 to 4294967295, or `:infinity`; default 5000. When the time is over, the call returns an error
-  with the reason `:timeout`. After that, `mount/3` and `bind/3` leave nothing mounted, also at any later time. In the other
+  with the reason `:timeout`. After that, `mount/3` and `bind/3` leave nothing mounted, also at any later time. A mount that was being
+  attached at that moment is detached again, with what a container has mounted on it. In the other
   functions the last system call may have begun; it then takes effect. If a file system never answers (FUSE or NFS), each such
-  call holds one thread outside of the VM's schedulers, and nothing else. A caller that is killed counts as one that timed out.
+  call holds one thread outside of the VM's schedulers, with its descriptors, and nothing else. A caller that is killed counts as one
+  that timed out.
 
   ## Attributes and propagation
 
@@ -69,8 +75,20 @@ defmodule LinxNative.Mount do
     * `:unbindable` - private, and cannot be bound
 
   `bind/3` makes the tree private by default. Otherwise a bind of a shared directory would carry what a container mounts in it
-  back to the host. If the target is in a shared mount, the kernel shares the new mount with the peers of the target; `set/2`
-  makes it private afterwards.
+  back to the host. If the target is in a shared mount, the kernel also mounts it at the peers and slaves of that mount, and shares it
+  with the peers; `set/2` makes it private afterwards.
+
+  ## What a container can do with a mount
+
+  A process with `CAP_SYS_ADMIN` in the user namespace of its mount namespace can change every mount there. The root of a container
+  with a user namespace of its own has that. It can:
+
+    * clear the attributes of a mount that was made in the container, `:ro` too: `mount -o remount,bind,rw`
+    * unmount the mounts of a recursive bind one by one, and see what they cover
+    * bind the mount to another path, where it stays after `umount/2`
+
+  A container without this capability cannot. For another one, do not make the mount in it. Make it here, below a shared mount of which
+  the container has a slave: the kernel propagates it, and locks its attributes if the container has a user namespace of its own.
 
   ## Ids
 
@@ -83,10 +101,15 @@ defmodule LinxNative.Mount do
   With the user namespace of a container, files of root on the file system belong to root in the container, and files that its
   root makes belong to root on the file system. An overlay cannot be mapped, but its lower layers can, as in the example below.
 
+  If a process of a container is given, the container chooses the map: any process can enter a new user namespace, whose map can show
+  the files of any owner as its own. So if untrusted programs run there, use a list, or a descriptor of the namespace (`{:fd, fd}`)
+  that was opened before they were started.
+
   ## A container
 
   These steps build a container. `examples/container.exs` has all of them in one file. `inside` is a process in new mount, PID and
-  user namespaces, which `unshare(1)` starts:
+  user namespaces, which `unshare(1)` starts. No untrusted program may run in these before the last step of the build: it could mount
+  something on a path between two steps, for example on `/`, and so keep the old root.
 
       # Its root file system: an image, and a directory for changes that belongs to its root user (File.chown/2). An overlay has no
       # ids of its own, so the image is mapped.
@@ -218,9 +241,11 @@ defmodule LinxNative.Mount do
     * `:in`, `:follow`, `:create`, `:timeout` - see above
     * `:options` - a keyword list of the file system's own options, in order. A value is a string of at most 255 bytes, an
       integer, an atom, `true` for an option without a value, or `false` to leave the option out. For an overlay, `:lowerdir` is
-      a path or a list of paths, the first on top, and `:upperdir` and `:workdir` are paths
+      a path or a list of paths, the first on top, and `:upperdir` and `:workdir` are paths, as are `"lowerdir+"` and `"datadir+"`. The
+      kernel looks up a path in any other option, for example a device of btrfs, by name, and follows links
     * `:source` - a name for the mount, or a device. The kernel looks a device up by name, and follows links
-    * `:from` - the mount namespace in which a device and the layers of an overlay are looked up; default `:host`
+    * `:from` - the mount namespace in which a device, the layers of an overlay and other paths in options are looked up; default
+      `:host`
     * `:attributes` - the attributes to set
     * `:propagation`, `:id_map` - see above
     * `:pid_namespace` - for `"proc"`, the PID namespace whose processes it shows; default the VM's, whatever `:in` is
@@ -342,6 +367,9 @@ defmodule LinxNative.Mount do
 
   Without `:detach` a descriptor of the mount would keep it in use. So the parent is resolved to a descriptor, and `umount2(2)`
   itself looks up the last name in it. `"/"` has no last name, so it needs `detach: true`.
+
+  If the target is in a shared mount, the kernel unmounts the copies at its peers and slaves too, but no copy in which something is
+  mounted. A container can keep a copy of its own, see above.
 
   Stages of errors: `:thread`, `:unshare`, `{:open, :in}`, `{:enter, :in}`, `:target`, `:umount`.
   """

@@ -11,10 +11,11 @@ defmodule LinxNative.Test.MappedContainer do
   @count 65_536
 
   @doc """
-  Starts the process. All its mounts are private.
+  Starts the process. All its mounts are private, or have another propagation.
   """
-  def start do
-    args = ~w(--user --mount --propagation=private -- sh -c) ++ ["echo $$; read end"]
+  def start(propagation \\ "private") do
+    options = ["--user", "--mount", "--propagation=#{propagation}"]
+    args = options ++ ["--", "sh", "-c", "echo $$; read end"]
     program = Program.start!("unshare", args)
     pid = program |> Program.line!() |> String.to_integer()
     for file <- ~w(uid_map gid_map), do: File.write!("/proc/#{pid}/#{file}", map())
