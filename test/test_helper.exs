@@ -22,6 +22,8 @@ Implementation.install!()
 {:ok, socket} = :socket.open(:inet, :dgram)
 :ok = :socket.close(socket)
 {_, 0} = System.cmd("sh", ["-c", "ip netns add linx_warm_up && ip netns delete linx_warm_up"])
+# What prints the failure of a test runs beside the next one.
+:ok = :code.ensure_modules_loaded(Application.spec(:ex_unit, :modules))
 # The kernel may have to load a module for these, which makes a file in /dev. The mounts fail.
 for type <- ~w(autofs fuse) do
   options = ["-i", "-t", type, "linx_warm_up", "/proc/self/cwd"]

@@ -180,9 +180,9 @@ defmodule LinxNative.Conn.CallTest do
   describe "callers that leave at the same time delay nobody:" do
     @many 16_000
 
-    # The server looks at each waiting caller at most once more, whatever their number: it takes a million steps (of the
-    # VM's reductions), not the square of that number.
-    @most 250
+    # The server looks at each waiting caller at most once more, whatever their number: it takes some millions of steps (of the
+    # VM's reductions), not half the square of that number, which is a hundred million. How many each takes depends on OTP.
+    @most 500
 
     defp reductions(conn), do: conn |> Process.info(:reductions) |> elem(1)
 

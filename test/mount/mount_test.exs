@@ -442,6 +442,7 @@ defmodule LinxNative.Mount.MountTest do
       for wrap <- [
             [],
             Harness.seccomp("fsconfig-fd=EINVAL"),
+            Harness.seccomp("fsconfig-fd=EBADF"),
             Harness.seccomp("fsconfig-fd=EOPNOTSUPP")
           ] do
         vm = Vm.start(wrap: wrap)

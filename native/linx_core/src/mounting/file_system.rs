@@ -169,6 +169,8 @@ fn takes_no_descriptor(error: &Error) -> bool {
         error.words.iter().any(contains)
     };
     match error.errno.raw() {
+        // Before Linux 6.13, where `fsconfig(2)` takes no descriptor that was opened with `O_PATH`.
+        libc::EBADF => true,
         // Before Linux 6.5, where overlayfs does not know the newer kinds of options at all.
         libc::EOPNOTSUPP => true,
         libc::EINVAL => error.words.is_empty() || parser.iter().any(says),
