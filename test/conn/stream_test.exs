@@ -140,6 +140,7 @@ defmodule LinxNative.Conn.StreamTest do
       assert length(Enum.to_list(Conn.stream(conn, Links.dump()))) == @links + 1
     end
 
+    @tag :machine_root
     test "needs no capability in the VM's namespace" do
       vm = Vm.start(user: :nobody)
 
