@@ -153,6 +153,8 @@ defmodule LinxNative.Mount.Error do
 
   defp hint({:open, _option}, :enoent), do: "the file does not exist, or the process has ended"
 
+  defp hint({:open, _option}, :esrch), do: "the process has ended"
+
   defp hint({:open, _option}, :eacces), do: "access to that process needs CAP_SYS_PTRACE"
 
   defp hint({:open, _option}, reason) when reason in [:einval, :enotty],

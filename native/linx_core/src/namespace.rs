@@ -19,6 +19,18 @@ pub(crate) fn open(path: &CStr) -> Result<OwnedFd, Errno> {
     check(openat(AT_FDCWD, path, FLAGS, Mode::empty()))
 }
 
+/// Opens a handle on a directory of namespace files. A handle on `/proc/<pid>/ns` stays with the process that it was opened for. If that
+/// process ends and its pid is reused, the handle gives ENOENT or ESRCH, never the files of the new process.
+pub(crate) fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    check(openat(AT_FDCWD, path, flags, Mode::empty()))
+}
+
+/// Opens a namespace file through a handle on its directory.
+pub(crate) fn open_in(handle: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    check(openat(handle, name, FLAGS, Mode::empty()))
+}
+
 /// The namespace files of one call: the mount namespace, and the PID namespace if the call has one.
 pub(crate) struct Files<'a> {
     mount: &'a CStr,
@@ -85,24 +97,21 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// Opens both files through one handle on the directory. A handle on `/proc/<pid>/ns` stays with the process that it was opened
-    /// for. If that process ends and its pid is reused, the handle gives ENOENT or ESRCH, never the files of the new process.
+    /// Opens both files through one handle on the directory.
     fn open_in(&self, handle: &OwnedFd) -> Opened {
-        let open = |name| check(openat(handle, name, FLAGS, Mode::empty()));
         Opened {
-            mount: open(self.mount),
-            pid: Some(open(self.pid)),
+            mount: open_in(handle, self.mount),
+            pid: Some(open_in(handle, self.pid)),
         }
     }
 
     fn handle(&self) -> Result<OwnedFd, Errno> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        check(openat(AT_FDCWD, self.path.as_c_str(), flags, Mode::empty()))
+        open_directory(&self.path)
     }
 }
 
-/// Splits a path into its directory, with the slash, and its last name.
-fn split(path: &CStr) -> Option<(&[u8], &CStr)> {
+/// Splits a path into its directory, with the slash, and its last name. `None` if that could change what the path leads to.
+pub(crate) fn split(path: &CStr) -> Option<(&[u8], &CStr)> {
     let bytes = path.to_bytes_with_nul();
     if bytes.len() > libc::PATH_MAX as usize {
         return None;

@@ -27,7 +27,7 @@ pub use unmount::{pivot_root, umount};
 
 use error::At;
 use file_system::Unmountable;
-use namespace::{Descriptors, MountNamespaces};
+use namespace::{Descriptors, Directories, MountNamespaces};
 use resolve::Root;
 use target::Found;
 
@@ -62,11 +62,20 @@ pub fn mount(
     target: Target,
 ) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
-        let (mut route, descriptors) = prepare(thread, from, target.namespace)?;
-        let open =
-            |namespace: Namespace| namespace.file(libc::CLONE_NEWPID, NamespaceArg::PidNamespace);
+        let id_map = finish.id_map;
+        let others = [
+            pid_namespace.as_ref(),
+            id_map.as_ref().and_then(IdMap::namespace),
+        ];
+        let directories = directories(&from, &target.namespace, &others);
+        let (mut route, descriptors) = prepare(thread, &directories, from, target.namespace)?;
+        let open = |namespace: Namespace| {
+            namespace.file(&directories, libc::CLONE_NEWPID, NamespaceArg::PidNamespace)
+        };
         let pid_namespace = pid_namespace.map(open).transpose()?;
-        let id_map = finish.id_map.map(|map| map.open(thread)).transpose()?;
+        let id_map = id_map
+            .map(|map| map.open(thread, &directories))
+            .transpose()?;
         let Changes { set, .. } = finish.changes;
         let root = route.enter_source(thread)?;
         let made = file_system.make(thread, &descriptors, root, pid_namespace.as_ref(), set);
@@ -135,8 +144,13 @@ pub fn bind(
     target: Target,
 ) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
-        let (mut route, descriptors) = prepare(thread, from, target.namespace)?;
-        let id_map = finish.id_map.map(|map| map.open(thread)).transpose()?;
+        let id_map = finish.id_map;
+        let others = [id_map.as_ref().and_then(IdMap::namespace)];
+        let directories = directories(&from, &target.namespace, &others);
+        let (mut route, descriptors) = prepare(thread, &directories, from, target.namespace)?;
+        let id_map = id_map
+            .map(|map| map.open(thread, &directories))
+            .transpose()?;
         let root = route.enter_source(thread)?;
         let tree = {
             let file = root
@@ -204,15 +218,28 @@ pub fn move_to(source: Path, target: Target) -> Result<Call, Error> {
     .at(Stage::Thread)
 }
 
+/// Opens the directories that several namespaces of a call share.
+fn directories(from: &Namespace, to: &Namespace, others: &[Option<&Namespace>]) -> Directories {
+    Directories::of(
+        [from, to]
+            .into_iter()
+            .chain(others.iter().flatten().copied()),
+    )
+}
+
 /// Gives the thread a working directory of its own, and opens the mount namespaces and the folder of descriptors.
 fn prepare(
     thread: &Throwaway<'_>,
+    directories: &Directories,
     from: Namespace,
     to: Namespace,
 ) -> Result<(MountNamespaces, Descriptors), Error> {
     thread.unshare_fs().at(Stage::Unshare)?;
     let descriptors = Descriptors::open().at(Stage::Unshare)?;
-    Ok((MountNamespaces::of_both(from, to)?, descriptors))
+    Ok((
+        MountNamespaces::of_both(directories, from, to)?,
+        descriptors,
+    ))
 }
 
 /// Moves the thread into a mount namespace, and returns the root there.

@@ -1,6 +1,6 @@
 //! The namespaces of a call: opened while the thread is still in the VM's namespaces, then entered one after the other.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 
 use super::error::{At, Error, NamespaceArg, Stage};
 use super::resolve::Root;
+use crate::c_string::c_string;
 use crate::error::{Errno, check};
 use crate::namespace;
 use crate::syscall::{duplicate, namespace_type, pidfd_namespace};
@@ -35,10 +36,10 @@ impl Namespace {
     }
 
     /// Opens the namespace. Returns `None` for the VM's.
-    fn open(self) -> Result<Option<OwnedFd>, Errno> {
+    fn open(self, directories: &Directories) -> Result<Option<OwnedFd>, Errno> {
         match self {
             Self::Host => Ok(None),
-            Self::Path(path) => namespace::open(&path).map(Some),
+            Self::Path(path) => directories.open_file(&path).map(Some),
             Self::File(file) => Ok(Some(file)),
         }
     }
@@ -52,12 +53,17 @@ impl Namespace {
     }
 
     /// Opens the file of a namespace of this kind. For a pidfd, asks the kernel for the namespace file of its process.
-    pub(super) fn file(self, kind: c_int, arg: NamespaceArg) -> Result<OwnedFd, Error> {
+    pub(super) fn file(
+        self,
+        directories: &Directories,
+        kind: c_int,
+        arg: NamespaceArg,
+    ) -> Result<OwnedFd, Error> {
         let own = || match kind {
             libc::CLONE_NEWPID => namespace::open(c"/proc/thread-self/ns/pid"),
             _ => namespace::open(c"/proc/thread-self/ns/user"),
         };
-        let opened = self.open().and_then(|file| match file {
+        let opened = self.open(directories).and_then(|file| match file {
             None => own(),
             Some(file) => match namespace_type(file.as_fd()) {
                 Some(found) if found == kind => Ok(file),
@@ -66,6 +72,51 @@ impl Namespace {
             },
         });
         opened.at(Stage::Open(arg))
+    }
+}
+
+/// Handles on the directories that several namespace files of a call are in, for example `/proc/<pid>/ns`.
+///
+/// So if a process ends and its pid is reused during the call, the namespaces of two processes are not mixed.
+#[derive(Default)]
+pub(super) struct Directories(Vec<(Vec<u8>, Result<OwnedFd, Errno>)>);
+
+impl Directories {
+    /// Opens a handle on each directory with more than one of these files.
+    pub(super) fn of<'a>(namespaces: impl Iterator<Item = &'a Namespace>) -> Self {
+        let mut paths: Vec<&CStr> = namespaces
+            .filter_map(|namespace| match namespace {
+                Namespace::Path(path) => Some(path.as_c_str()),
+                _ => None,
+            })
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let split = |path: &&'a CStr| namespace::split(path).map(|(directory, _)| directory);
+        let mut directories: Vec<&[u8]> = paths.iter().filter_map(split).collect();
+        directories.sort_unstable();
+        let shared = directories
+            .chunk_by(|one, other| one == other)
+            .filter(|same| same.len() > 1)
+            .filter_map(|same| same.first());
+        let open = |directory: &&[u8]| {
+            let handle = c_string(directory).map_err(Errno::from);
+            let handle = handle.and_then(|path| namespace::open_directory(&path));
+            (directory.to_vec(), handle)
+        };
+        Self(shared.map(open).collect())
+    }
+
+    fn open_file(&self, path: &CStr) -> Result<OwnedFd, Errno> {
+        let shared = namespace::split(path).and_then(|(directory, name)| {
+            let (_, handle) = self.0.iter().find(|(shared, _)| shared == directory)?;
+            Some((handle, name))
+        });
+        match shared {
+            None => namespace::open(path),
+            Some((Ok(handle), name)) => namespace::open_in(handle, name),
+            Some((Err(errno), _)) => Err(*errno),
+        }
     }
 }
 
@@ -78,19 +129,26 @@ pub(super) struct MountNamespaces {
 impl MountNamespaces {
     /// Opens the namespace of a target.
     pub(super) fn of_target(target: Namespace) -> Result<Self, Error> {
-        let to = target.open().at(Stage::Open(NamespaceArg::In))?;
+        let open = target.open(&Directories::default());
+        let to = open.at(Stage::Open(NamespaceArg::In))?;
         Ok(Self { from: None, to })
     }
 
     /// Opens the namespace of a source and the namespace of a target.
-    pub(super) fn of_both(source: Namespace, target: Namespace) -> Result<Self, Error> {
+    pub(super) fn of_both(
+        directories: &Directories,
+        source: Namespace,
+        target: Namespace,
+    ) -> Result<Self, Error> {
         // If both are the same, it is opened only once, because a pid may be reused before a second look-up.
         let stays = source.is_same(&target);
-        let from = source.open().at(Stage::Open(NamespaceArg::From))?;
+        let from = source
+            .open(directories)
+            .at(Stage::Open(NamespaceArg::From))?;
         let to = match target {
             _ if stays => None,
             Namespace::Host => Some(namespace::open(c"/proc/thread-self/ns/mnt")),
-            other => other.open().transpose(),
+            other => other.open(directories).transpose(),
         };
         let to = to.transpose().at(Stage::Open(NamespaceArg::In))?;
         Ok(Self { from, to })

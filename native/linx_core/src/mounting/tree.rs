@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::error::{At, Error, NamespaceArg, Stage};
-use super::namespace::Namespace;
+use super::namespace::{Directories, Namespace};
 use crate::error::Errno;
 use crate::syscall::{MountAttributes, mount_setattr};
 use crate::throwaway::Throwaway;
@@ -53,10 +53,24 @@ pub enum IdMap {
 }
 
 impl IdMap {
-    /// Opens or makes the user namespace. The thread must still be in the VM's namespaces.
-    pub(super) fn open(self, thread: &Throwaway<'_>) -> Result<OwnedFd, Error> {
+    /// Returns the namespace that the map is taken from, if it is.
+    pub(super) fn namespace(&self) -> Option<&Namespace> {
         match self {
-            Self::Of(namespace) => namespace.file(libc::CLONE_NEWUSER, NamespaceArg::IdMap),
+            Self::Of(namespace) => Some(namespace),
+            Self::Lines { .. } => None,
+        }
+    }
+
+    /// Opens or makes the user namespace. The thread must still be in the VM's namespaces.
+    pub(super) fn open(
+        self,
+        thread: &Throwaway<'_>,
+        directories: &Directories,
+    ) -> Result<OwnedFd, Error> {
+        match self {
+            Self::Of(namespace) => {
+                namespace.file(directories, libc::CLONE_NEWUSER, NamespaceArg::IdMap)
+            }
             Self::Lines { uids, gids } => thread
                 .make_user_namespace(uids.to_bytes(), gids.to_bytes())
                 .at(Stage::UserNamespace),

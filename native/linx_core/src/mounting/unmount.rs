@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use nix::mount::{MntFlags, umount2};
 
 use super::error::{At, Error, Stage};
-use super::namespace::{Descriptors, Namespace};
+use super::namespace::{Descriptors, Directories, Namespace};
 use super::resolve::{Path, split};
 use super::target::{Found, Target};
 use super::{Call, enter, prepare};
@@ -39,7 +39,8 @@ pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, 
                 .in_directory(directory.as_fd(), unmount_there)
                 .at_path(Stage::Target, path)?;
         }
-        let (mut route, descriptors) = prepare(thread, Namespace::Host, namespace)?;
+        let (mut route, descriptors) =
+            prepare(thread, &Directories::default(), Namespace::Host, namespace)?;
         let root = route.enter_target(thread)?;
         let found = root.find(path, *follow).at_path(Stage::Target, path)?;
         descriptors.enter(thread).at(Stage::Umount)?;
@@ -59,7 +60,12 @@ pub fn umount(namespace: Namespace, target: Path, flags: c_int) -> Result<Call, 
 /// [`Stage::PivotRoot`].
 pub fn pivot_root(new_root: Path, put_old: Target) -> Result<Call, Error> {
     throwaway::spawn(move |thread| {
-        let (mut route, descriptors) = prepare(thread, Namespace::Host, put_old.namespace)?;
+        let (mut route, descriptors) = prepare(
+            thread,
+            &Directories::default(),
+            Namespace::Host,
+            put_old.namespace,
+        )?;
         let root = route.enter_target(thread)?;
         let new = root
             .find(&new_root.path, new_root.follow)
