@@ -22,7 +22,8 @@ defmodule LinxNative.Mount do
   `in:` is the mount namespace of the target, `from:` the mount namespace of the source. Both are a `t:namespace/0`; the default
   is `:host`, the VM's own. No thread of the VM enters another namespace, because each call has a thread of its own for that.
 
-  Paths start at the root of the mount namespace, also if a process in it has called `chroot(2)`.
+  Paths start at the root of the mount namespace, also if a process in it has called `chroot(2)`. Paths in `:host` start at the root of
+  the VM.
 
   `{:pid, pid}` is the namespace that the process is in when the call begins. A process of a container can enter another one that
   belongs to its container.
@@ -108,7 +109,8 @@ defmodule LinxNative.Mount do
   ## A container
 
   These steps build a container. `examples/container.exs` has all of them in one file. `inside` is a process in new mount, PID and
-  user namespaces, which `unshare(1)` starts. No untrusted program may run in these before the last step of the build: it could mount
+  user namespaces: a child of `unshare --mount --pid --user --fork`, after its ids were written to `/proc/<pid>/uid_map` and `gid_map`.
+  No untrusted program may run in these before the last step of the build: it could mount
   something on a path between two steps, for example on `/`, and so keep the old root.
 
       # Its root file system: an image, and a directory for changes that belongs to its root user (File.chown/2). An overlay has no

@@ -349,6 +349,8 @@ defmodule LinxNative.Mount.MountTest do
         |> SyscallStepper.continue_to("mount")
 
       {_, 0} = System.cmd("kill", ["-KILL", held.tid])
+      # Otherwise the system call could be continued before the child ends, and mount.
+      assert Await.until(fn -> not File.exists?("/proc/#{held.tid}") end)
       %{answer: answer} = held |> SyscallStepper.continue() |> SyscallStepper.finish()
       assert {:error, %Error{stage: :superblock, reason: :eio}} = answer
       refute Container.mount_at(container, folder)

@@ -58,6 +58,30 @@ defmodule LinxNative.Mount.NamespacesTest do
     end
   end
 
+  @tag :machine_root
+  test "that are the VM's have the root of the VM, also after another one was entered" do
+    folder = Folder.make!()
+    Folder.tmpfs!(folder)
+    root = folder <> "/root"
+    File.mkdir!(root)
+    script = "mount --rbind / #{root} && exec chroot #{root} \"$@\""
+    private = ~w(unshare --mount --propagation=private -- sh -c)
+    vm = Vm.start(wrap: private ++ [script, "sh"])
+    container = Container.start([:mount])
+    outside = Folder.make!()
+    :ok = Vm.call(vm, Mount, :mount, ["tmpfs", outside])
+
+    for {from, name} <- [{:host, "one"}, {{:pid, container.pid}, "two"}] do
+      target = "#{outside}/#{name}"
+      options = [from: from, create: :directory]
+      assert :ok = Vm.call(vm, Mount, :bind, ["/proc", target, options])
+      assert {:ok, names} = Vm.call(vm, File, :ls, [target])
+      assert "self" in names
+    end
+
+    assert File.ls!(outside) == []
+  end
+
   test "have their own errors if they are in one directory that is not there" do
     path = &{:path, "/proc/self/nothing/#{&1}"}
 

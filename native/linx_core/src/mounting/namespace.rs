@@ -8,7 +8,7 @@ use nix::sched::CloneFlags;
 use nix::sys::stat::Mode;
 
 use super::error::{At, Error, NamespaceArg, Stage};
-use super::resolve::Root;
+use super::resolve::{Root, open_root};
 use crate::c_string::c_string;
 use crate::error::{Errno, check};
 use crate::namespace;
@@ -124,6 +124,8 @@ impl Directories {
 pub(super) struct MountNamespaces {
     from: Option<OwnedFd>,
     to: Option<OwnedFd>,
+    /// The root of the VM, if its namespace is entered again. The VM may have called `chroot(2)`.
+    own_root: Option<OwnedFd>,
 }
 
 impl MountNamespaces {
@@ -131,7 +133,11 @@ impl MountNamespaces {
     pub(super) fn of_target(target: Namespace) -> Result<Self, Error> {
         let open = target.open(&Directories::default());
         let to = open.at(Stage::Open(NamespaceArg::In))?;
-        Ok(Self { from: None, to })
+        Ok(Self {
+            from: None,
+            to,
+            own_root: None,
+        })
     }
 
     /// Opens the namespace of a source and the namespace of a target.
@@ -145,13 +151,16 @@ impl MountNamespaces {
         let from = source
             .open(directories)
             .at(Stage::Open(NamespaceArg::From))?;
+        let returns = !stays && matches!(target, Namespace::Host);
+        let root = || open_root().at(Stage::Open(NamespaceArg::In));
+        let own_root = returns.then(root).transpose()?;
         let to = match target {
             _ if stays => None,
             Namespace::Host => Some(namespace::open(c"/proc/thread-self/ns/mnt")),
             other => other.open(directories).transpose(),
         };
         let to = to.transpose().at(Stage::Open(NamespaceArg::In))?;
-        Ok(Self { from, to })
+        Ok(Self { from, to, own_root })
     }
 
     /// Enters the namespace of the source and returns its root. The thread must have a root of its own.
@@ -161,7 +170,12 @@ impl MountNamespaces {
 
     /// Enters the namespace of the target and returns its root.
     pub(super) fn enter_target(&mut self, thread: &Throwaway<'_>) -> Result<Root, Error> {
-        enter(thread, self.to.take(), NamespaceArg::In)
+        let root = enter(thread, self.to.take(), NamespaceArg::In)?;
+        if let Some(own_root) = self.own_root.take() {
+            let changed = thread.change_directory_to(own_root.as_fd());
+            changed.at(Stage::Enter(NamespaceArg::In))?;
+        }
+        Ok(root)
     }
 }
 

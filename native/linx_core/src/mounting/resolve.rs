@@ -26,7 +26,7 @@ pub struct Path {
 pub(super) enum Root {
     /// The root directory of the thread, opened for each look-up.
     Directory,
-    /// The working directory of the thread: `setns(2)` has just made it the root.
+    /// The working directory of the thread, which has just become the root.
     WorkingDirectory,
 }
 
@@ -46,13 +46,15 @@ impl Root {
         };
         match self {
             Self::WorkingDirectory => find(AT_FDCWD, &relative, follow),
-            Self::Directory => {
-                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-                let root = check(openat(AT_FDCWD, c"/", flags, Mode::empty()))?;
-                find(root.as_fd(), &relative, follow)
-            }
+            Self::Directory => find(open_root()?.as_fd(), &relative, follow),
         }
     }
+}
+
+/// Opens the root directory of the thread.
+pub(super) fn open_root() -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    check(openat(AT_FDCWD, c"/", flags, Mode::empty()))
 }
 
 /// Opens a path as `O_PATH`, beneath a directory.
