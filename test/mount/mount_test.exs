@@ -292,6 +292,7 @@ defmodule LinxNative.Mount.MountTest do
     @tag :machine_root
     test "has the same source, options and attributes, however it is mounted", context do
       %{folder: folder, container: container} = context
+      vms = vms()
 
       for {given, source, attributes} <- [
             {[], "none", ~w(relatime rw)},
@@ -301,7 +302,7 @@ defmodule LinxNative.Mount.MountTest do
             {[attributes: [:nosuid, :noexec]], "none", ~w(noexec nosuid relatime rw)},
             {[attributes: [:nosymfollow]], "none", ~w(nosymfollow relatime rw)}
           ],
-          vm <- vms() do
+          vm <- vms do
         options = [options: [hidepid: "2", subset: "pid"], propagation: :private] ++ given
         there = [in: inside(container), pid_namespace: inside(container)]
         assert :ok = Vm.call(vm, Mount, :mount, ["proc", folder, there ++ options])
@@ -309,7 +310,6 @@ defmodule LinxNative.Mount.MountTest do
         assert {mount.source, Enum.sort(mount.options)} == {source, attributes}
         assert ~w(hidepid=invisible subset=pid) -- mount.super_options == []
         assert :ok = Mount.umount(folder, in: inside(container))
-        Vm.stop(vm)
       end
     end
 
