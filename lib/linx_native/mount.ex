@@ -42,8 +42,10 @@ defmodule LinxNative.Mount do
 
   ## If a call fails
 
-  If a call returns an error, it has mounted nothing, and a target that it made is removed again. A step that the kernel refused
-  by descriptor is never tried again by name.
+  If a call returns an error, it has mounted nothing, and a target that it made is removed again, unless a container has
+  renamed it or mounted something on it. A step that the kernel refused by descriptor is never tried again by name. One error can leave
+  a mount: before Linux 6.17 a child mounts a procfs with `pid_namespace:`, and if the container kills it just afterwards, the reason is
+  `:eio`.
 
   `timeout:` is in milliseconds, 0 to 4294967295, or `:infinity`; default 5000. When the time is over, the call returns an error
   with the reason `:timeout`. After that, `mount/3` and `bind/3` leave nothing mounted, also at any later time. A mount that was being
