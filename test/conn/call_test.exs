@@ -13,6 +13,7 @@ defmodule LinxNative.Conn.CallTest do
 
   @moduletag :conn
 
+  @patience Await.patience()
   @timeout {:error, %Error{reason: :timeout}}
 
   # Every function that calls the process, with a timeout of 20 ms if it has one.
@@ -196,7 +197,7 @@ defmodule LinxNative.Conn.CallTest do
     test "callers that wait in recv/2" do
       conn = route!()
       callers = for _ <- 1..@many, do: spawn(fn -> Conn.recv(conn) end)
-      waiting = fn -> length(Inbox.waiting(:sys.get_state(conn).inbox)) end
+      waiting = fn -> length(Inbox.waiting(:sys.get_state(conn, @patience).inbox)) end
       assert Await.until(fn -> waiting.() == @many end)
       leave!(conn, callers, fn -> waiting.() == 0 end)
     end
@@ -210,8 +211,8 @@ defmodule LinxNative.Conn.CallTest do
         for _ <- 1..@many,
             do: spawn(fn -> Conn.request(conn, Links.dump(), timeout: :infinity) end)
 
-      leave!(conn, callers, fn -> Conn.info!(conn).pending == 0 end)
-      assert KeyedQueue.size(:sys.get_state(conn).requests.dumps) == 0
+      leave!(conn, callers, fn -> Conn.info!(conn, @patience).pending == 0 end)
+      assert KeyedQueue.size(:sys.get_state(conn, @patience).requests.dumps) == 0
       assert {:ok, [_ | _]} = Conn.request(conn, Links.dump())
     end
 
@@ -227,11 +228,12 @@ defmodule LinxNative.Conn.CallTest do
         end)
       end
 
-      for _ <- 1..@many, do: assert_receive(:left, Await.patience())
+      for _ <- 1..@many, do: assert_receive(:left, @patience)
       before = reductions(conn)
       :ok = :sys.resume(conn)
-      assert %{pending: 0} = Conn.info!(conn)
-      assert Inbox.waiting(:sys.get_state(conn).inbox) == []
+      # It looks at all of them first.
+      assert %{pending: 0} = Conn.info!(conn, @patience)
+      assert Inbox.waiting(:sys.get_state(conn, @patience).inbox) == []
       assert reductions(conn) - before < 2 * @most * @many
     end
   end
