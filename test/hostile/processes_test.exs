@@ -24,7 +24,7 @@ defmodule LinxNative.HostileProcessesTest do
   setup do
     container = Container.start([:net, :mount, :pid])
     folder = Folder.make!()
-    for name <- ~w(tmpfs bind procfs), do: File.mkdir!("#{folder}/#{name}")
+    for name <- ~w(source tmpfs bind procfs), do: File.mkdir!("#{folder}/#{name}")
     %{container: container, folder: folder, pidns?: Harness.can?("procfs-of-a-pid-namespace")}
   end
 
@@ -41,7 +41,7 @@ defmodule LinxNative.HostileProcessesTest do
 
     [
       {:tmpfs, [mount.("", at.("tmpfs"), "tmpfs", 0, 0), umount.(at.("tmpfs"))]},
-      {:bind, [mount.("/dev", at.("bind"), "", @bind, 0), umount.(at.("bind"))]},
+      {:bind, [mount.(at.("source"), at.("bind"), "", @bind, 0), umount.(at.("bind"))]},
       {:device, [mount.("/dev/null", at.("null"), "", @bind, 1), umount.(at.("null"))]},
       {:procfs, [mount.("", at.("procfs"), "proc", 0, 0), umount.(at.("procfs"))]},
       {:procfs_silent, [mount.("", at.("procfs"), "proc", @silent, 0), umount.(at.("procfs"))]},
@@ -67,6 +67,7 @@ defmodule LinxNative.HostileProcessesTest do
     end)
   end
 
+  @tag :machine_root
   test "reads no command line and no network table of the VM", context do
     %{container: container, pidns?: pidns?} = context
 

@@ -10,6 +10,7 @@ defmodule LinxNative.Mount.LimitsTest do
   alias LinxNative.Test.MappedContainer
 
   @moduletag :mount
+  @moduletag :machine_root
 
   setup do
     folder = Folder.make!()
@@ -96,7 +97,6 @@ defmodule LinxNative.Mount.LimitsTest do
     assert sh(container, "ls /mnt/in /proc/copy") =~ "file"
   end
 
-  @tag :machine_root
   test "the process whose user namespace is taken chooses the id map", context do
     %{source: source} = context
     other = MappedContainer.first() + 1_000_000

@@ -177,7 +177,7 @@ defmodule LinxNative.Mount.MountTest do
 
         for {create, source, mode} <- [
               {:file, "/dev/null", file},
-              {:directory, "/dev", directory}
+              {:directory, Folder.make!(), directory}
             ] do
           target = "#{folder}/#{create}_#{umask}"
           made = [in: inside(container), create: create]
