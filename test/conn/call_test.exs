@@ -114,12 +114,13 @@ defmodule LinxNative.Conn.CallTest do
 
     [owner, other] =
       for n <- 1..2 do
+        # With a cookie, because without one OTP writes a file for it to the home directory.
         flags =
-          "-start_epmd false -erl_epmd_port 4370 -kernel inet_dist_use_interface {127,0,0,#{n}}"
+          "-setcookie linx_native -start_epmd false -erl_epmd_port 4370 " <>
+            "-kernel inet_dist_use_interface {127,0,0,#{n}}"
 
         vm = Vm.start(wrap: Container.nsenter(container), env: %{"ERL_FLAGS" => flags})
         {:ok, _} = Vm.call(vm, :net_kernel, :start, [[:"n@127.0.0.#{n}", :longnames]])
-        true = Vm.call(vm, :erlang, :set_cookie, [:linx_native])
         vm
       end
 

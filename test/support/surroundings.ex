@@ -3,7 +3,8 @@ defmodule LinxNative.Test.Surroundings do
   The files outside of a test's folder, which a test must not change. They are compared by name and type:
 
     * `/dev`, without other file systems that are mounted in it;
-    * the working directory, without its subfolders and hidden files, which editors make;
+    * `/`, the home directory of the tests' VMs, and the working directory, without their subfolders. In the latter hidden files are
+      not compared, which editors make;
     * the run's own temporary folder, which every program of the run uses;
     * `/tmp` and `/run`, if `script/isolated` runs the tests. Otherwise other programs write there too.
   """
@@ -76,9 +77,9 @@ defmodule LinxNative.Test.Surroundings do
   end
 
   defp names do
-    for name <- File.ls!("."), not String.starts_with?(name, "."), into: MapSet.new() do
-      {Path.expand(name), :name}
-    end
+    working = for name <- File.ls!("."), not String.starts_with?(name, "."), do: Path.expand(name)
+    home = for name <- File.ls!("/"), do: "/" <> name
+    for path <- working ++ home, into: MapSet.new(), do: {path, :name}
   end
 
   # The folder may be removed meanwhile.
