@@ -213,9 +213,10 @@ defmodule LinxNative.Mount.BindTest do
       container = Await.until(fn -> bound_namespace(folder, source <> "/one/ns") end)
       before = Container.mountinfo(container)
       made = folder <> "/made"
+      there = [in: inside(container)]
 
       assert {:error, %Error{stage: :attach, reason: :eloop, path: ^made} = error} =
-               Mount.bind(source, made, in: inside(container), recursive: true, create: :directory)
+               Mount.bind(source, made, there ++ [recursive: true, create: :directory])
 
       assert Exception.message(error) =~ "mount namespace"
       assert Container.mountinfo(container) == before

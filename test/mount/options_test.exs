@@ -69,8 +69,9 @@ defmodule LinxNative.Mount.OptionsTest do
             {:bind, :id_map, {:gid, 1}},
             {:umount, :detach, 2}
           ] do
-        assert refused(fn -> apply(Mount, function, @functions[function] ++ [[{name, value}]]) end) =~
-                 ~r/^the option #{inspect(name)} is .+, not .+$/
+        arguments = @functions[function] ++ [[{name, value}]]
+        text = refused(fn -> apply(Mount, function, arguments) end)
+        assert text =~ ~r/^the option #{inspect(name)} is .+, not .+$/
       end
 
       for line <-

@@ -46,6 +46,7 @@ defmodule LinxNative.Test.Case do
     machine = Machine.snapshot()
     files = Surroundings.snapshot()
 
-    on_exit(fn -> Machine.refute_any!(Machine.changes(machine) ++ Surroundings.changes(files)) end)
+    changes = fn -> Machine.changes(machine) ++ Surroundings.changes(files) end
+    on_exit(fn -> Machine.refute_any!(changes.()) end)
   end
 end
