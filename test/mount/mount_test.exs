@@ -284,7 +284,8 @@ defmodule LinxNative.Mount.MountTest do
         assert ~w(nosuid nodev noexec) -- options == []
         assert Enum.any?(super, &(&1 =~ "hidepid="))
         assert 1 in pids(container, folder)
-        refute String.to_integer(System.pid()) in pids(container, folder)
+        # Not by the VM's pid, which may be one of the container too.
+        refute Container.sh!(container, "cat #{folder}/[0-9]*/comm") =~ "beam.smp"
         assert :ok = Mount.umount(folder, in: inside(container))
       end
     end
