@@ -19,13 +19,17 @@ defmodule LinxNative.Test.Fuse do
   at a time, with `:serial` only one, and with `:never` there is no answer. With the last two, all look-ups but the first wait
   uninterruptibly.
   """
-  def mount!(%Container{} = container, folder, start \\ :parallel) do
-    [command | args] =
-      Container.nsenter(container) ++ [Harness.path(), "fuse", folder, "#{start}"]
+  def mount!(%Container{} = container, folder, start \\ :parallel),
+    do: mount!(Container.nsenter(container), container.pid, folder, start)
 
-    program = Program.start!(command, args)
+  @doc """
+  Mounts it in the mount namespace of any process: `enter` are the words of a command that enters it, `pid` is the process.
+  """
+  def mount!([command | args], pid, folder, start) do
+    # Not by mount(8): on Linux 6.1 that of Debian 13 looks at what it has mounted, and so waits too.
+    program = Program.start!(command, args ++ [Harness.path(), "fuse", folder, "#{start}"])
     "ready " <> connection = Program.line!(program)
-    waiting = "/proc/#{container.pid}/root#{@connections}/#{connection}/waiting"
+    waiting = "/proc/#{pid}/root#{@connections}/#{connection}/waiting"
     %__MODULE__{program: program, waiting: waiting, start: start}
   end
 

@@ -243,7 +243,7 @@ pub(super) fn mount_in_child(
 
 /// Returns the source and the other options as `mount(2)` takes them.
 fn data(options: &[(CString, Value)]) -> Result<(&CStr, CString), Errno> {
-    // What `fsmount(2)` shows if there is none.
+    // `fsmount(2)` shows this name for a mount without a source.
     let mut source = c"none";
     let mut others = Vec::new();
     for option in options {

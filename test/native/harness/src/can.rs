@@ -119,7 +119,6 @@ fn tells_namespaces() -> bool {
 
 /// Reports whether the limit of a socket's memory, `net.core.optmem_max`, allows the longest filter (by default since Linux 6.7).
 fn takes_largest_filter() -> io::Result<bool> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
     let mut instructions = [libc::sock_filter {
         // `BPF_RET | BPF_K`
         code: 0x06,
@@ -131,14 +130,24 @@ fn takes_largest_filter() -> io::Result<bool> {
         len: 4096,
         filter: instructions.as_mut_ptr(),
     };
-    // SAFETY: a structure of the size that is given and the instructions it points to, which live through the call.
+    // SAFETY: the structure that this option takes. The instructions it points to live through the call.
+    unsafe { takes(libc::SO_ATTACH_FILTER, &program) }
+}
+
+/// Reports whether a socket takes a value of an option.
+///
+/// # Safety
+/// The value is of the type that the option takes, and what it points to lives through the call.
+unsafe fn takes<T>(option: c_int, value: &T) -> io::Result<bool> {
+    let socket = UdpSocket::bind("127.0.0.1:0")?;
+    // SAFETY: a value and its size; the caller vouches for its type.
     let answer: c_long = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            ptr::from_ref(&program).cast(),
-            size(&program)?,
+            option,
+            ptr::from_ref(value).cast(),
+            size(value)?,
         )
     }
     .into();
@@ -193,20 +202,9 @@ fn succeeded(returned: c_long) -> io::Result<c_int> {
 
 /// Reports whether a socket may have buffers beyond the system's limit, which needs `CAP_NET_ADMIN` in the initial user namespace.
 fn forces_buffers() -> io::Result<bool> {
-    let socket = UdpSocket::bind("127.0.0.1:0")?;
     let bytes: c_int = 4096;
-    // SAFETY: an integer and its size.
-    let answer: c_long = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            ptr::from_ref(&bytes).cast(),
-            size(&bytes)?,
-        )
-    }
-    .into();
-    Ok(answer == 0)
+    // SAFETY: an integer, which this option takes.
+    unsafe { takes(libc::SO_RCVBUFFORCE, &bytes) }
 }
 
 #[cfg(test)]
