@@ -6,8 +6,8 @@ defmodule LinxNative do
     * `LinxNative.Conn` - a netlink connection in any network namespace
     * `LinxNative.Rtnetlink`, `LinxNative.Genetlink` - messages for it, by name
     * `LinxNative.Message`, `LinxNative.Attributes` - messages for it, as bytes
-    * `LinxNative.Error` - the exception in every `{:error, _}` of these
-    * `LinxNative.Mount` - mounts by descriptor, across namespaces
+    * `LinxNative.Error` - the exception in every `{:error, _}` of a connection and of its messages
+    * `LinxNative.Mount` - mounts by descriptor, across namespaces; `LinxNative.Mount.Error` is its exception
   """
 
   alias LinxNative.{Conn, Error}

@@ -137,12 +137,15 @@ defmodule LinxNative.Conn do
   These options of `netlink(7)` are `true` or `false`:
 
     * `:packet_info` - adds the group to the origin of an event; default `true`
-    * `:ext_ack` - adds the kernel's own message to errors; default `true`
-    * `:cap_ack` - leaves the request out of errors; default `true`
-    * `:strict_check` - makes the kernel check requests for dumps; default `false`
+    * `:ext_ack` - adds the kernel's own message to errors (Linux 4.12); default `true`
+    * `:cap_ack` - leaves the request out of errors (Linux 4.3); default `true`
+    * `:strict_check` - makes the kernel check requests for dumps (Linux 4.20); default `false`
     * `:listen_all_nsid` - receives events of all namespaces that have an id in this one; default `false`
     * `:no_enobufs` - does not report overruns; default `false`
     * `:broadcast_error` - makes a broadcast of this connection fail if one receiver has no room; default `false`
+
+  If an option is `true` and the kernel does not have it, the start fails with the reason `:enoprotoopt`. So before Linux 4.12 a
+  connection needs `ext_ack: false`.
 
   ## Errors
 

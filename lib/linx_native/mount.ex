@@ -43,16 +43,16 @@ defmodule LinxNative.Mount do
   ## If a call fails
 
   If a call returns an error, it has mounted nothing, and a target that it made is removed again, unless a container has
-  renamed it or mounted something on it. A step that the kernel refused by descriptor is never tried again by name. One error can leave
-  a mount: before Linux 6.17 a child mounts a procfs with `pid_namespace:`, and if the container kills it just afterwards, the reason is
-  `:eio`.
+  renamed it or mounted something on it. A step that the kernel refused by descriptor is never tried again by name.
 
   `timeout:` is in milliseconds, 0 to 4294967295, or `:infinity`; default 5000. When the time is over, the call returns an error
-  with the reason `:timeout`. After that, `mount/3` and `bind/3` leave nothing mounted, also at any later time. A mount that was being
-  attached at that moment is detached again, with what a container has mounted on it. In the other
-  functions the last system call may have begun; it then takes effect. If a file system never answers (FUSE or NFS), each such
-  call holds one thread outside of the VM's schedulers, with its descriptors, and nothing else. A caller that is killed counts as one
-  that timed out.
+  with the reason `:timeout`. After that, `mount/3` and `bind/3` leave nothing mounted, also at any later time. A mount that was
+  being attached at that moment is detached again, with what a container has mounted on it. In the other functions the last system
+  call may have begun; it then takes effect. If a file system never answers (FUSE or NFS), each such call holds one thread outside
+  of the VM's schedulers, with its descriptors, and nothing else. A caller that is killed counts as one that timed out.
+
+  There is one exception, before Linux 6.17: a child mounts a procfs with `pid_namespace:`. This mount stays if the container kills
+  the child just after it has mounted (the reason is `:eio`), or if the container has mounted something on it when the time is over.
 
   ## Attributes and propagation
 
@@ -90,8 +90,9 @@ defmodule LinxNative.Mount do
     * unmount the mounts of a recursive bind one by one, and see what they cover
     * bind the mount to another path, where it stays after `umount/2`
 
-  A container without this capability cannot. For another one, do not make the mount in it. Make it here, below a shared mount of which
-  the container has a slave: the kernel propagates it, and locks its attributes if the container has a user namespace of its own.
+  A container without this capability can do none of this. If a container has it, do not make the mount in the container. Make it
+  on the host, below a shared mount of which the container has a slave. The kernel then propagates the mount, and locks its
+  attributes if the container has a user namespace of its own.
 
   ## Ids
 
@@ -173,7 +174,8 @@ defmodule LinxNative.Mount do
   | layers of an overlay | 5.6; before 6.13 `/proc/mounts` shows numbers instead of their paths |
   | a pidfd as `in:` or `from:` | 5.8; as `pid_namespace:` or `id_map:` 6.11 |
 
-  On an older kernel the error has the reason `:enosys` or `:einval`, and its message names the Linux version that is needed.
+  On an older kernel the error has the reason `:enosys`, `:einval` or (for a pidfd) `:enotty`, and its message names the Linux
+  version that is needed.
 
   Capabilities:
 
@@ -243,10 +245,11 @@ defmodule LinxNative.Mount do
   Options:
 
     * `:in`, `:follow`, `:create`, `:timeout` - see above
-    * `:options` - a keyword list of the file system's own options, in order. A value is a string of at most 255 bytes, an
-      integer, an atom, `true` for an option without a value, or `false` to leave the option out. For an overlay, `:lowerdir` is
-      a path or a list of paths, the first on top, and `:upperdir` and `:workdir` are paths, as are `"lowerdir+"` and `"datadir+"`. The
-      kernel looks up a path in any other option, for example a device of btrfs, by name, and follows links
+    * `:options` - a list of the file system's own options with their values, in order. A name is an atom or a string. A value is
+      a string of at most 255 bytes, an integer, an atom, `true` for an option without a value, or `false` to leave the option
+      out. For an overlay, `:lowerdir` is a path or a list of paths, the first on top, and `:upperdir` and `:workdir` are paths,
+      as are `"lowerdir+"` and `"datadir+"`. The kernel looks up a path in any other option, for example a device of btrfs, by
+      name, and follows links
     * `:source` - a name for the mount, or a device. The kernel looks a device up by name, and follows links
     * `:from` - the mount namespace in which a device, the layers of an overlay and other paths in options are looked up; default
       `:host`

@@ -34,7 +34,7 @@ defmodule Linx.Mount.Native do
   | `:open_pidns` | opens the PID namespace file, `open(2)` | `:enoent`, `:eacces` |
   | `:setns_pid` | enters the PID namespace, `setns(2)` | `:einval` (another kind of file), `:eperm` |
   | `:fork` | makes the child that mounts, `clone(2)` | `:enomem` (the namespace has no init any more), `:eagain` |
-  | `:mount` | `mount(2)` | see its manual page; 7 (E2BIG, `data` of a page or more) |
+  | `:mount` | `mount(2)` | see its manual page; 7 (E2BIG, `data` of a page or more), 5 (EIO, the child that mounts was killed) |
   | `:umount` | `umount2(2)` | see its manual page |
   | `:chdir` | changes into the new root, `chdir(2)` | `:enoent`, `:enotdir` |
   | `:pivot_root` | `pivot_root(2)` | see its manual page |
@@ -49,7 +49,8 @@ defmodule Linx.Mount.Native do
   ## Capabilities
 
   `mount/8`, `umount/3` and `pivot_root/3` need `CAP_SYS_ADMIN` in the user namespace that owns the mount namespace.
-  With a namespace path they also need `CAP_SYS_CHROOT` and `CAP_SYS_ADMIN` in the VM's own user namespace.
+  With a namespace path they also need `CAP_SYS_CHROOT` and `CAP_SYS_ADMIN` in the VM's own user namespace, and with a PID
+  namespace `CAP_SYS_ADMIN` in the user namespace that owns it.
 
   ## From Erlang
 
@@ -126,8 +127,9 @@ defmodule Linx.Mount.Native do
   ## With `create_target`
 
   A container may change the path at any moment. So no part of it may be a symbolic link (`:eloop`) or lead out of the root
-  (18, EXDEV), and a bind goes onto the very file that was found or made. This needs Linux 5.6 (`openat2(2)`). Without
-  `create_target` links are followed, as `mount(2)` does.
+  (18, EXDEV), and a bind goes onto the very file that was found or made. So does a procfs with `pidns_path` that no child
+  mounts (see below). For any other mount the target is checked in the same way, but then `mount(2)` looks it up again. This needs Linux 5.6 (`openat2(2)`).
+  Without `create_target` links are followed, as `mount(2)` does.
 
   ## In a PID namespace
 

@@ -18,7 +18,7 @@ defmodule LinxNative.Conn.Trace do
   A trace contains everything, also secret keys that are set or read. There is no flow control: if the process is slower than the
   connection, its message queue grows. If the trace is printed, the connection waits for standard error.
 
-  If the trace is off, which is the default, it costs one comparison for each system call.
+  If the trace is off, which is the default, it costs one comparison for each native call that sends or receives.
   """
 
   alias LinxNative.Conn.Outcome

@@ -35,7 +35,7 @@ defmodule LinxNative.Mount.Error do
   The step that failed.
 
     * `:thread` - makes the thread of the call: `pthread_create(3)`
-    * `:unshare` - gives the thread a working directory of its own: `unshare(2)`, and opens the VM's `/proc`
+    * `:unshare` - gives the thread a working directory of its own: `unshare(2)`, and opens `/proc/self/fd`
     * `{:open, option}` - opens the namespace of this option: `open(2)`
     * `{:enter, option}` - enters the namespace of this option: `setns(2)`
     * `:source`, `:target`, `:layer`, `:new_root`, `:put_old` - resolves this path: `openat2(2)`
