@@ -52,7 +52,7 @@ impl fmt::Debug for Errno {
     }
 }
 
-/// Converts the result of a `nix` function. Every call of `nix` in this crate goes through here.
+/// Converts the result of a `nix` function. Every call of `nix` in this crate whose errno is used goes through here.
 ///
 /// Takes the errno of the thread instead of the error value, because `nix` maps every number that it does not know to one value.
 pub(crate) fn check<T>(result: nix::Result<T>) -> Result<T, Errno> {

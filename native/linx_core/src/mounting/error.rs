@@ -10,7 +10,7 @@ use crate::error::Errno;
 pub enum Stage {
     /// The thread could not be made: `pthread_create(3)`.
     Thread,
-    /// The thread could not be given a working directory of its own: `unshare(2)`.
+    /// The thread could not be given a working directory of its own (`unshare(2)`), or `/proc/self/fd` could not be opened.
     Unshare,
     /// A namespace file could not be opened, or is not of the right kind.
     Open(NamespaceArg),

@@ -1,7 +1,8 @@
 //! Mounts by descriptor: the newer mount API, across namespaces.
 //!
 //! Each call runs on a thread of its own and resolves each path once. Its caller gets a [`Pending`], and waits as long as it likes.
-//! If the caller gives up, the call leaves nothing mounted, and no file that it made.
+//! If the caller gives up, [`mount`] and [`bind`] leave nothing mounted, and no file that they made. The other calls can be given up
+//! until their last system call begins.
 
 mod error;
 mod file_system;

@@ -32,7 +32,7 @@ mod uapi {
     pub(super) const FSMOUNT_CLOEXEC: c_uint = 1;
 }
 
-/// Converts the return value of a system call. Every call of this module goes through here.
+/// Converts the return value of a system call. Every call of this module whose errno is used goes through here.
 fn check(returned: c_long) -> Result<c_int, Errno> {
     match c_int::try_from(returned) {
         Ok(-1) | Err(_) => Err(Errno::last()),

@@ -6,8 +6,8 @@
 //!
 //! There are two kinds of throwaway thread. Both lend their closure the same token:
 //!
-//! * [`run`] blocks its caller until the closure has returned, so the closure may borrow. It is for calls that touch only the VM's own
-//!   files, which always answer.
+//! * [`run`] blocks its caller until the closure has returned, so the closure may borrow. It is for calls that look up only a
+//!   namespace file, in the VM's own mount namespace.
 //! * [`spawn`] returns at once, and its caller waits as long as it likes. The closure owns all that it needs. It is for calls that look
 //!   names up in a container, which may make such a call wait forever.
 
