@@ -307,7 +307,7 @@ defmodule LinxNative.Mount do
 
     Native.bind(
       CommonOptions.namespace(options.from, "mnt"),
-      {Options.path!(:source, source), options.follow},
+      {Options.path!(source), options.follow},
       options.recursive,
       Options.finish!(options),
       Options.target!(target, options),
@@ -339,7 +339,7 @@ defmodule LinxNative.Mount do
     end
 
     in_namespace = CommonOptions.namespace(options.in, "mnt")
-    path = {Options.path!(:target, target), options.follow}
+    path = {Options.path!(target), options.follow}
     result(Native.set(in_namespace, path, options.recursive, changes, options.timeout))
   end
 
@@ -356,7 +356,7 @@ defmodule LinxNative.Mount do
   @spec move(path, path, keyword) :: result
   def move(source, target, options \\ []) do
     options = Options.parse!(:move, options)
-    source = {Options.path!(:source, source), options.follow}
+    source = {Options.path!(source), options.follow}
     result(Native.move(source, Options.target!(target, options), options.timeout))
   end
 
@@ -385,7 +385,7 @@ defmodule LinxNative.Mount do
     options = Options.parse!(:umount, options)
     flags = if(options.detach, do: @detach, else: 0) + if(options.force, do: @force, else: 0)
     in_namespace = CommonOptions.namespace(options.in, "mnt")
-    path = {Options.path!(:target, target), options.follow}
+    path = {Options.path!(target), options.follow}
     result(Native.umount(in_namespace, path, flags, options.timeout))
   end
 
@@ -405,7 +405,7 @@ defmodule LinxNative.Mount do
   @spec pivot_root(path, path, keyword) :: result
   def pivot_root(new_root, put_old, options \\ []) do
     options = Options.parse!(:pivot_root, options)
-    new_root = {Options.path!(:new_root, new_root), options.follow}
+    new_root = {Options.path!(new_root), options.follow}
     result(Native.pivot_root(new_root, Options.target!(put_old, options), options.timeout))
   end
 

@@ -156,12 +156,12 @@ defmodule LinxNative.Conn.NetnsIdTest do
     end
 
     test "a file or descriptor that does not belong to a network namespace" do
-      for path <- ["/etc/hostname", "/proc/self/ns/mnt", "/dev/null", "/", @own <> "\0"] do
+      for path <- [__ENV__.file, "/proc/self/ns/mnt", "/dev/null", "/", @own <> "\0"] do
         assert {^path, {:error, %Error{reason: :einval}}} =
                  {path, LinxNative.netns_id({:path, path})}
       end
 
-      for path <- ["/etc/hostname", "/proc/self/ns/mnt", "/dev/null"] do
+      for path <- [__ENV__.file, "/proc/self/ns/mnt", "/dev/null"] do
         with_file(
           path,
           &assert({:error, %Error{reason: :einval}} = LinxNative.netns_id({:fd, &1}))

@@ -314,6 +314,21 @@ defmodule LinxNative.Mount.MountTest do
       end
     end
 
+    test "has no option that is in the value of another one, however it is mounted", context do
+      %{folder: folder, container: container} = context
+      there = [in: inside(container), pid_namespace: inside(container)]
+
+      for vm <- vms(),
+          {key, value} <- [{:hidepid, "2,subset=pid"}, {"hidepid=2,subset", "pid"}] do
+        options = there ++ [options: [{key, value}]]
+
+        assert {:error, %Error{stage: {:option, _}, reason: :einval}} =
+                 Vm.call(vm, Mount, :mount, ["proc", folder, options])
+
+        refute Container.mount_at(container, folder)
+      end
+    end
+
     @tag :machine_root
     test "is an error if it could not have the id map or the propagation", context do
       %{folder: folder, container: container} = context

@@ -127,9 +127,9 @@ defmodule Linx.Mount.Native do
   ## With `create_target`
 
   A container may change the path at any moment. So no part of it may be a symbolic link (`:eloop`) or lead out of the root
-  (18, EXDEV), and a bind goes onto the very file that was found or made. So does a procfs with `pidns_path` that no child
-  mounts (see below). For any other mount the target is checked in the same way, but then `mount(2)` looks it up again. This needs Linux 5.6 (`openat2(2)`).
-  Without `create_target` links are followed, as `mount(2)` does.
+  (18, EXDEV), and a bind goes onto the very file that was found or made. So does a procfs with `pidns_path`. For
+  any other mount the target is checked in the same way, but then `mount(2)` looks it up again. This needs Linux 5.6
+  (`openat2(2)`). Without `create_target` links are followed, as `mount(2)` does.
 
   ## In a PID namespace
 

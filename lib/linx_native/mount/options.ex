@@ -51,20 +51,19 @@ defmodule LinxNative.Mount.Options do
   @doc """
   Checks an absolute path.
   """
-  @spec path!(atom, term) :: binary
-  def path!(_what, "/" <> _ = path) do
+  @spec path!(term) :: binary
+  def path!("/" <> _ = path) do
     if String.contains?(path, <<0>>), do: refuse_path!(path), else: path
   end
 
-  def path!(_what, other), do: refuse_path!(other)
+  def path!(other), do: refuse_path!(other)
 
   @doc """
   Returns the target of a mount.
   """
   @spec target!(term, map) :: Native.target()
   def target!(path, options) do
-    {CommonOptions.namespace(options.in, "mnt"), path!(:target, path), options.follow,
-     options.create}
+    {CommonOptions.namespace(options.in, "mnt"), path!(path), options.follow, options.create}
   end
 
   @doc """

@@ -36,7 +36,8 @@ pub type Call = Pending<Result<(), Error>>;
 ///
 /// * `request`: the arguments of `mount(2)`.
 /// * `create_target`: resolves the target first, and makes an empty regular file of mode 0644 if it does not exist. No part of the
-///   path may be a symbolic link or leave the root, and a bind goes onto the very file that was found or made.
+///   path may be a symbolic link or leave the root, and a bind or a procfs of a PID namespace goes onto the very file that was
+///   found or made.
 ///
 /// # Errors
 /// [`Create`](Stage::Create) with `create_target`: ELOOP for a link, EXDEV for a path that leaves the root.
@@ -109,18 +110,28 @@ fn mount_as_seen_from(
     }
     request.check_data().at(Stage::Mount)?;
     if let Some(plan) = procfs::Plan::of(request) {
-        match plan.mount(pid_namespace, target, wanted) {
+        match plan.mount(pid_namespace, target.as_ref(), wanted) {
             Ok(()) => return Ok(()),
             Err(procfs::Failure::Failed(errno)) => return Err(errno).at(Stage::Mount),
             Err(procfs::Failure::Unsupported) => {}
         }
     }
     wanted().at(Stage::Mount)?;
-    let killed = Err(Errno::from_raw(libc::EIO));
+    match target {
+        // The child mounts on the file that was checked. A procfs has no source that the working directory would change.
+        Some(found) if request.is_new_procfs() => thread
+            .in_directory(found.as_fd(), || mount_in_child(thread, request, c"."))
+            .at(Stage::Mount)?,
+        _ => mount_in_child(thread, request, &request.target),
+    }
+}
+
+/// Mounts at a path, by a child in the PID namespace that the thread has entered.
+fn mount_in_child(thread: &Throwaway<'_>, request: &Request, target: &CStr) -> Result<(), Error> {
     thread
-        .in_child(|| request.mount_by_name())
+        .in_child(|| request.mount_at(target))
         .at(Stage::Fork)?
-        .unwrap_or(killed)
+        .unwrap_or(Err(Errno::from_raw(libc::EIO)))
         .at(Stage::Mount)
 }
 

@@ -46,10 +46,7 @@ impl<'a> Plan<'a> {
     /// Returns the plan for a request, if it asks for a procfs and can have a plan.
     pub(super) fn of(request: &'a Request) -> Option<Self> {
         let flags = request.effective_flags();
-        let possible = request.fstype.as_c_str() == c"proc"
-            && request.depends_on_pid_namespace()
-            && fits(&request.source)
-            && request.data_fits();
+        let possible = request.is_new_procfs() && fits(&request.source) && request.data_fits();
         if !possible {
             return None;
         }
@@ -73,15 +70,17 @@ impl<'a> Plan<'a> {
     pub(super) fn mount(
         &self,
         pid_namespace: OwnedFd,
-        found: Option<OwnedFd>,
+        found: Option<&OwnedFd>,
         wanted: impl Fn() -> Result<(), Errno>,
     ) -> Result<(), Failure> {
         // The target comes first, as in `mount(2)`: if it does not exist, that is the error, whatever else is wrong.
+        let opened;
         let target = match found {
             Some(found) => found,
             None => {
                 let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-                check(openat(AT_FDCWD, self.target, flags, Mode::empty()))?
+                opened = check(openat(AT_FDCWD, self.target, flags, Mode::empty()))?;
+                &opened
             }
         };
         let context = match procfs_of(&pid_namespace) {

@@ -83,6 +83,11 @@ impl Request {
             && name.is_some_and(|name| FILE_SYSTEMS.contains(&name))
     }
 
+    /// Reports whether this is a new procfs.
+    pub(super) fn is_new_procfs(&self) -> bool {
+        self.fstype.as_c_str() == c"proc" && self.is_new_mount() && !self.flags_are_refused()
+    }
+
     /// Reports whether the kernel reads all of `data`. It reads a page and sets the last byte of it to 0.
     pub(super) fn data_fits(&self) -> bool {
         self.data.to_bytes().len() < page_size()
@@ -111,9 +116,14 @@ impl Request {
 
     /// Makes the mount by the name of the target: one `mount(2)`.
     pub(super) fn mount_by_name(&self) -> Result<(), Errno> {
+        self.mount_at(&self.target)
+    }
+
+    /// Makes the mount at another path than the requested one: one `mount(2)`.
+    pub(super) fn mount_at(&self, target: &CStr) -> Result<(), Errno> {
         check(nix::mount::mount(
             self.source(),
-            self.target.as_c_str(),
+            target,
             non_empty(&self.fstype),
             MsFlags::from_bits_retain(self.flags),
             non_empty(&self.data),

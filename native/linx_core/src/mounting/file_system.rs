@@ -103,8 +103,17 @@ impl FileSystem {
     }
 
     /// Returns a context with all options but the layers.
+    ///
+    /// The kernel checks each option before it may refuse the PID namespace, because [`mount_in_child`] joins them with commas.
     fn configure(&self, pid_namespace: Option<&OwnedFd>) -> Result<FsContext, Unmountable> {
         let context = FsContext::open(&self.kind).at(Stage::FileSystem)?;
+        for (key, value) in &self.options {
+            let parameter = match value {
+                Value::Flag => Parameter::Flag(key),
+                Value::Text(text) => Parameter::Text(key, text),
+            };
+            set(&context, key, &parameter)?;
+        }
         if let Some(namespace) = pid_namespace {
             let parameter = Parameter::Fd(c"pidns", namespace.as_fd());
             match context.set(&parameter) {
@@ -113,13 +122,6 @@ impl FileSystem {
                 }
                 done => done.at(Stage::Open(NamespaceArg::PidNamespace))?,
             }
-        }
-        for (key, value) in &self.options {
-            let parameter = match value {
-                Value::Flag => Parameter::Flag(key),
-                Value::Text(text) => Parameter::Text(key, text),
-            };
-            set(&context, key, &parameter)?;
         }
         Ok(context)
     }
