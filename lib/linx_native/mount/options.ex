@@ -101,10 +101,10 @@ defmodule LinxNative.Mount.Options do
 
   # The first layers are on top.
   defp layers!({"lowerdir", paths}, follow) do
-    for path <- List.wrap(paths), do: {"lowerdir+", path!(:lowerdir, path), follow}
+    for path <- List.wrap(paths), do: {"lowerdir+", path!(path), follow}
   end
 
-  defp layers!({key, path}, follow), do: [{key, path!(key, path), follow}]
+  defp layers!({key, path}, follow), do: [{key, path!(path), follow}]
 
   defp key!(key) when is_atom(key) and key not in [nil, true, false], do: Atom.to_string(key)
   defp key!(key), do: text!("the name of an option of a file system", key)
