@@ -7,7 +7,7 @@ defmodule LinxNative.Mount.PidfdTest do
 
   alias LinxNative.Mount
   alias LinxNative.Mount.Error
-  alias LinxNative.Test.MappedContainer
+  alias LinxNative.Test.{Fuse, MappedContainer}
 
   @moduletag :mount
 
@@ -100,6 +100,36 @@ defmodule LinxNative.Mount.PidfdTest do
         assert :ok = result
         assert MappedContainer.sh!(container, "stat -c %u #{bound}") == "0"
     end
+  end
+
+  @tag :machine_root
+  test "a file of a container is neither a namespace nor a pidfd, whatever its FUSE returns from ioctl(2)" do
+    container = Container.start([:mount])
+    folder = Folder.make!()
+    container |> Fuse.mount!(folder) |> Fuse.answer()
+    vm = Vm.start()
+    {:ok, fd} = Vm.call(vm, NetlinkSocket, :open_in_netns, ["/proc/self/ns/net", 0])
+    before = Vm.call(vm, Machine, :snapshot, [])
+
+    # The number of a descriptor of the VM, and those of CLONE_NEWPID, CLONE_NEWUSER and CLONE_NEWNET.
+    for number <- [fd, 0x2000_0000, 0x1000_0000, 0x4000_0000] do
+      file = {:path, seen(container, "#{folder}/file#{number}")}
+
+      for {function, arguments, option} <- [
+            {:mount, ["proc", folder, [pid_namespace: file]], :pid_namespace},
+            {:bind, [folder, folder, [id_map: file]], :id_map}
+          ] do
+        assert {:error, %Error{stage: stage, reason: reason}} =
+                 Vm.call(vm, Mount, function, arguments)
+
+        assert {number, stage, reason} == {number, {:open, option}, :enotty}
+      end
+
+      assert {:error, %{stage: :open, reason: :einval}} =
+               Vm.call(vm, LinxNative, :netns_id, [file])
+    end
+
+    assert Vm.call(vm, Machine, :changes, [before]) == []
   end
 
   test "a process that has ended is an error" do

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use nix::sys::socket::SockFlag;
+use nix::sys::statfs::{FsType, NSFS_MAGIC, fstatfs};
 
 use crate::error::Errno;
 
@@ -186,12 +187,22 @@ impl FsContext {
     }
 }
 
+/// Reports whether a file is on one of these file systems: `fstatfs(2)`.
+fn is_on(file: BorrowedFd<'_>, file_systems: &[FsType]) -> bool {
+    let found = crate::error::check(fstatfs(file));
+    found.is_ok_and(|found| file_systems.contains(&found.filesystem_type()))
+}
+
 /// Returns the kind of namespace of a file, for example `CLONE_NEWNET`: `ioctl(NS_GET_NSTYPE)`, since Linux 4.11. `None` for any other
 /// file.
 pub(crate) fn namespace_type(file: BorrowedFd<'_>) -> Option<c_int> {
     /// From `linux/nsfs.h`.
     const NS_GET_NSTYPE: libc::Ioctl = libc::_IO(0xb7, 0x3);
-    // SAFETY: an open descriptor, and a request without an argument, whose number no other file takes.
+    // Another file may return any number, for example a container's in FUSE.
+    if !is_on(file, &[NSFS_MAGIC]) {
+        return None;
+    }
+    // SAFETY: an open descriptor of a namespace file, and a request without an argument.
     let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
     (kind > 0).then_some(kind)
 }

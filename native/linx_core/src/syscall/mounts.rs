@@ -3,7 +3,9 @@
 use std::ffi::{c_int, c_uint};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{check, owned, uapi};
+use nix::sys::statfs::FsType;
+
+use super::{check, is_on, owned, uapi};
 use crate::error::Errno;
 
 /// The changes of [`mount_setattr`]: `struct mount_attr` of `linux/mount.h`. Zeros change nothing.
@@ -19,6 +21,10 @@ pub(crate) struct MountAttributes {
     /// With `MOUNT_ATTR_IDMAP`, the number of the descriptor of a user namespace.
     pub(crate) user_namespace: u64,
 }
+
+/// From `linux/magic.h`.
+const PID_FS_MAGIC: FsType = FsType(0x5049_4446);
+const ANON_INODE_FS_MAGIC: FsType = FsType(0x0904_1934);
 
 /// Returns a detached copy of the mount of the descriptor `file`, and with `recursive` of the mounts below it: `open_tree(file, "",
 /// OPEN_TREE_CLONE | AT_EMPTY_PATH …)`, since Linux 5.2.
@@ -62,7 +68,12 @@ pub(crate) fn pidfd_namespace(pidfd: BorrowedFd<'_>, kind: c_int) -> Result<Owne
         libc::CLONE_NEWUSER => libc::_IO(PIDFS_IOCTL_MAGIC, 9),
         _ => return Err(Errno::from_raw(libc::EINVAL)),
     };
-    // SAFETY: an open descriptor, and a request whose argument has to be 0.
+    // Another file may return any number, for example a container's in FUSE. It would be the number of a descriptor of the VM. Before
+    // Linux 6.9, and on some machines later, a pidfd has no file system of its own.
+    if !is_on(pidfd, &[PID_FS_MAGIC, ANON_INODE_FS_MAGIC]) {
+        return Err(Errno::from_raw(libc::ENOTTY));
+    }
+    // SAFETY: an open descriptor of a pidfd, or of a file of the kernel that does not know this request. Its argument has to be 0.
     owned(unsafe { libc::ioctl(pidfd.as_raw_fd(), request, 0) }.into())
 }
 

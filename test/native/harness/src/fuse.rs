@@ -31,7 +31,13 @@ const OPEN: u32 = 14;
 const RELEASE: u32 = 18;
 const INIT: u32 = 26;
 const INTERRUPT: u32 = 36;
+const IOCTL: u32 = 39;
 const BATCH_FORGET: u32 = 42;
+
+/// From linux/nsfs.h.
+const NS_GET_NSTYPE: u32 = 0xb703;
+/// The lowest type of namespace.
+const CLONE_NEWNS: u32 = libc::CLONE_NEWNS as u32;
 
 /// The answer of the daemon to the kernel's first request.
 #[derive(Clone, Copy, PartialEq)]
@@ -48,7 +54,8 @@ pub(crate) enum Start {
 ///
 /// First it answers the kernel's first request, with what `start` lets the kernel do. Then it obeys standard input, in lines, with `ok`: `read` takes
 /// requests and leaves them without an answer (`taken` says how many so far), `answer` answers them: there is whatever name is looked up, a regular file if
-/// it starts with `file`, else a directory. An empty line ends it, and with it all that wait.
+/// it starts with `file`, else a directory. Every `ioctl(2)` of `file7` returns 7, but the one that asks for the type of a namespace fails if 7 is none. An
+/// empty line ends it, and with it all that wait.
 pub(crate) fn run(folder: &str, start: Start) -> Outcome {
     die_with_parent()?;
     let mut device = OpenOptions::new()
@@ -170,6 +177,7 @@ impl Files {
             GETATTR => Ok(self.attributes(request.node)),
             OPEN => Ok(vec![0; 16]),
             RELEASE => Ok(Vec::new()),
+            IOCTL => self.ioctl(request.node, &request.rest),
             _ => Err(libc::ENOSYS),
         };
         let (error, body) = match answer {
@@ -193,6 +201,23 @@ impl Files {
             self.regular.push(node);
         }
         [longs(&[node, 0, u64::MAX, u64::MAX, 0]), self.node(node)].concat()
+    }
+
+    /// A `struct fuse_ioctl_out` with the number in the name of the file.
+    fn ioctl(&self, node: u64, request: &[u8]) -> Result<Vec<u8>, i32> {
+        let command = request.get(12..16).unwrap_or_default();
+        let mut names = self.nodes.iter();
+        let name = names.find_map(|((_, name), found)| (*found == node).then_some(name));
+        let number = name.and_then(|name| {
+            let digits = name.strip_prefix(b"file")?.strip_suffix(b"\0")?;
+            std::str::from_utf8(digits).ok()?.parse().ok()
+        });
+        match number {
+            Some(number) if number >= CLONE_NEWNS || command != NS_GET_NSTYPE.to_ne_bytes() => {
+                Ok(ints(&[number, 0, 0, 0]))
+            }
+            _ => Err(libc::ENOTTY),
+        }
     }
 
     /// A `struct fuse_attr_out`.
