@@ -230,6 +230,36 @@ defmodule LinxNative.DeparturesTest do
       with {:ok, answer} <- Task.yield(task, 0), do: {:answer, answer}
     end
 
+    test "and a terminal there does not become the VM's" do
+      container = Container.start([:mount])
+      ns = Container.ns_path(container, :mnt)
+
+      for {module, function, args, error} <- [
+            {NetlinkSocket, :open_in_netns, [:terminal, 0], {:setns, 22}},
+            {Mount, :umount, ["/nonexistent", 0, :terminal], {:setns, :einval}},
+            {Mount, :mount, ["", "/nonexistent", "proc", 0, "", ns, :terminal, 0],
+             {:setns_pid, :einval}}
+          ] do
+        # A terminal becomes that of a process only if it leads a session, as a service does.
+        vm = Vm.start()
+        assert {vm.os_pid, "0"} == session_and_terminal(vm)
+        program = Program.start!(Harness.path(), ["terminal"])
+        "ready " <> terminal = Program.line!(program)
+        args = for arg <- args, do: if(arg == :terminal, do: terminal, else: arg)
+        assert {:error, ^error} = Vm.call(vm, module, function, args)
+        {_session, now} = session_and_terminal(vm)
+        assert {args, now != "0"} == {args, expect(:D5, rust: false, c: true)}
+        Vm.stop(vm)
+        Program.dismiss(program)
+      end
+    end
+
+    defp session_and_terminal(vm) do
+      [_, fields] = "/proc/#{vm.os_pid}/stat" |> File.read!() |> String.split(") ")
+      [_state, _parent, _group, session, terminal | _] = String.split(fields)
+      {session, terminal}
+    end
+
     # Some thread of the VM waits for the other end of a FIFO.
     defp blocked do
       waits? = fn tid ->

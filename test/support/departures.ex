@@ -38,8 +38,10 @@ defmodule LinxNative.Test.Departures do
     },
     %{
       id: :D5,
-      what: "A FIFO in the place of a namespace file is EINVAL; the C code waits for a writer.",
-      reason: "It blocks a dirty scheduler forever."
+      what:
+        "A FIFO or a terminal in the place of a namespace file is EINVAL; the C code waits for a writer of the FIFO, and takes the " <>
+          "terminal as that of the VM.",
+      reason: "It blocks a dirty scheduler forever, or ends the VM when the terminal hangs up."
     },
     %{
       id: :D6,

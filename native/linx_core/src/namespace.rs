@@ -10,9 +10,12 @@ use crate::c_string::c_string;
 use crate::error::{Errno, check};
 
 /// `O_NONBLOCK`, because a FIFO in the place of a namespace file would block the caller until a process opens its other end.
+/// `O_NOCTTY`, because a terminal there would become the VM's if the VM leads a session without one, as a service does. The other end
+/// of a pseudoterminal could then end the VM with SIGHUP.
 const FLAGS: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC)
-    .union(OFlag::O_NONBLOCK);
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY);
 
 /// Opens one namespace file.
 pub(crate) fn open(path: &CStr) -> Result<OwnedFd, Errno> {

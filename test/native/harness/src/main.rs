@@ -14,6 +14,7 @@
 //! linx_harness fuse FOLDER parallel|serial|never
 //! linx_harness mounts
 //! linx_harness pidfd PID FD -- COMMAND [ARGUMENT...]
+//! linx_harness terminal
 //! ```
 
 mod calls;
@@ -31,6 +32,7 @@ mod signal;
 mod socket;
 mod spy;
 mod step;
+mod terminal;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -69,12 +71,13 @@ fn run(arguments: Vec<String>) -> Outcome {
         ["fuse", folder, "never"] => fuse::run(folder, fuse::Start::Never),
         ["mounts"] => mounts::run(),
         ["pidfd", pid, fd, "--", command @ ..] => pidfd::run(pid.parse()?, fd.parse()?, command),
+        ["terminal"] => terminal::run(),
         _ => Err(
             "container [--net] [--mount] [--pid] [--user] | seccomp RULES -- COMMAND... | \
                   step NAMES CONTROL -- COMMAND... | race A B | socket PID FD | \
                   entry LIBRARY | can QUESTION | errnos | spy | signal NAME | \
                   fuse FOLDER parallel|serial|never | mounts | \
-                  pidfd PID FD -- COMMAND..."
+                  pidfd PID FD -- COMMAND... | terminal"
                 .into(),
         ),
     }
