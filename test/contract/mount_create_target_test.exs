@@ -60,6 +60,26 @@ defmodule LinxNative.MountCreateTargetTest do
       end
     end
 
+    test "a path of 4096 bytes or more is refused, however many of them are slashes" do
+      container = Container.start([:mount])
+      folder = Folder.make!()
+      Folder.tmpfs!(folder)
+      path = folder <> "/a_rather_long_name"
+
+      bind =
+        &Mount.mount("/dev/null", String.pad_leading(path, &1, "/"), "", @bind, "", &2, "", 1)
+
+      for length <- [4096, 4097, 4098, 4100, 5000],
+          ns <- ["", Container.ns_path(container, :mnt)] do
+        assert {length, {:error, {:create, :enametoolong}}} == {length, bind.(length, ns)}
+        assert File.ls!(folder) == []
+      end
+
+      assert :ok = bind.(4095, "")
+      assert File.ls!(folder) == ["a_rather_long_name"]
+      assert :ok = Mount.umount(path, 0, "")
+    end
+
     test "an existing file keeps its content" do
       folder = Folder.make!()
       Folder.tmpfs!(folder)

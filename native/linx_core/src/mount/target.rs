@@ -18,12 +18,16 @@ const ROUNDS: usize = 64;
 ///
 /// # Errors
 /// ELOOP: a part of the path is a symbolic link. EXDEV: the path leaves the root, or, if it is relative, the working directory.
-/// ENOSYS: before Linux 5.6. EAGAIN: the target appeared and disappeared [`ROUNDS`] times. Otherwise the errno of the `open(2)` that
-/// creates the file.
+/// ENAMETOOLONG: the path has 4096 bytes or more. ENOSYS: before Linux 5.6. EAGAIN: the target appeared and disappeared [`ROUNDS`]
+/// times. Otherwise the errno of the `open(2)` that creates the file.
 pub(super) fn resolve_or_create(
     target: &CStr,
     wanted: impl Fn() -> Result<(), Errno>,
 ) -> Result<OwnedFd, Errno> {
+    // The kernel refuses such a path as a whole. It may have been cut, so without its leading slashes it could be another path.
+    if target.to_bytes_with_nul().len() > libc::PATH_MAX as usize {
+        return Err(Errno::from_raw(libc::ENAMETOOLONG));
+    }
     match relative_to_root(target) {
         None => resolve_beneath(AT_FDCWD, target, wanted),
         Some(path) => {
