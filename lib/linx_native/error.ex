@@ -15,7 +15,8 @@ defmodule LinxNative.Error do
 
     * `stage` - the step that failed, see `t:stage/0`
     * `errno` - the error number, if the kernel returned one; `reason` is then its name
-    * `text` - the kernel's own message (`NLMSGERR_ATTR_MSG`, with the option `:ext_ack`)
+    * `text` - the kernel's own message (`NLMSGERR_ATTR_MSG`, with the option `:ext_ack`). Control characters and bytes that are
+      not UTF-8 are escaped, because a name in it may be a container's
     * `offset` - an offset in bytes: of the wrong attribute in the request (`NLMSGERR_ATTR_OFFS`), or, with `:malformed`, of the
       wrong bytes in the input
     * `missing` - the type of an attribute that the request lacks (`NLMSGERR_ATTR_MISS_TYPE`, since Linux 6.0)

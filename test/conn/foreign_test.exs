@@ -8,6 +8,7 @@ defmodule LinxNative.Conn.ForeignTest do
 
   use LinxNative.Test.Case
 
+  import ExUnit.CaptureIO
   import LinxNative.Conn.Filter
   import LinxNative.Test.Conns, only: [open!: 1, open!: 2, port_id: 1]
 
@@ -116,6 +117,26 @@ defmodule LinxNative.Conn.ForeignTest do
       assert Await.until(fn -> counter(conn, :foreign) == 1 end)
       assert counter(conn, :truncated) == 0
       refute_received {:netlink_error, _conn, _reason}
+    end
+
+    test "a message of another port to a group does not end a connection that prints its trace" do
+      conn = open!(:usersock, groups: [1])
+
+      # A struct nlmsgerr without the request, and a message of the kernel for a terminal and not in UTF-8.
+      text = Attributes.encode([{1, {:string, "\e[31m\xff"}}])
+      flags = Message.flags([:capped, :ack_tlvs])
+      body = <<-17::native-signed-32, 0::128, text::binary>>
+
+      printed =
+        capture_io(:stderr, fn ->
+          :ok = Conn.trace(conn, true)
+          :ok = Conn.active(conn, true)
+          broadcast!(1, Message.encode(%Message{type: @error, flags: flags, body: body}))
+          assert Await.until(fn -> counter(conn, :foreign) == 1 end)
+          :ok = Conn.trace(conn, false)
+        end)
+
+      assert printed =~ ~S"the kernel says: \x1B[31m\xFF"
     end
 
     test "a request to another port is not accepted, and not sent" do

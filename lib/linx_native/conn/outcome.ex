@@ -1,7 +1,7 @@
 defmodule LinxNative.Conn.Outcome do
   @moduledoc false
 
-  alias LinxNative.{Alignment, Attributes, Error, Message}
+  alias LinxNative.{Alignment, Attributes, Error, KernelText, Message}
 
   @header 16
 
@@ -28,13 +28,16 @@ defmodule LinxNative.Conn.Outcome do
     {:error,
      %{
        Error.from_errno(:request, -code)
-       | text: Attributes.get(attributes, @text),
+       | text: text(Attributes.get(attributes, @text)),
          offset: Attributes.get(attributes, @offset),
          missing: Attributes.get(attributes, @missing)
      }}
   end
 
   def read(%Message{}, _kind), do: {:error, Error.malformed({:no_outcome, 0})}
+
+  defp text(nil), do: nil
+  defp text(text), do: KernelText.printable(text)
 
   # The error is followed by the header of the request and, unless the answer is capped, the rest of the request.
   defp skip(_message, :done, rest), do: rest

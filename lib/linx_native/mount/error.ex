@@ -19,7 +19,7 @@ defmodule LinxNative.Mount.Error do
       bytes that are not UTF-8 are escaped, because a name in it may be a container's
   """
 
-  alias LinxNative.Errno
+  alias LinxNative.{Errno, KernelText}
 
   defexception [:reason, :stage, :errno, :path, :text]
 
@@ -73,18 +73,9 @@ defmodule LinxNative.Mount.Error do
 
   defp text(words) do
     Enum.map_join(words, "; ", fn
-      <<_kind, " ", text::binary>> -> printable(text)
-      text -> printable(text)
+      <<_kind, " ", text::binary>> -> KernelText.printable(text)
+      text -> KernelText.printable(text)
     end)
-  end
-
-  # A message may contain names that a container chose: for a terminal, or not in UTF-8.
-  defp printable(text) do
-    for character <- String.codepoints(text), into: "" do
-      if String.valid?(character) and character =~ ~r/\P{C}/u,
-        do: character,
-        else: for(<<byte <- character>>, into: "", do: "\\x" <> Base.encode16(<<byte>>))
-    end
   end
 
   @impl true
