@@ -4,6 +4,9 @@ defmodule LinxNative.Names do
   # The Jaro distance from which two names count as similar: `ifnmae` and `ifname` have 0.94, `mtu` and `mark` 0.53.
   @similar 0.77
 
+  # No name is longer, in bytes. The time for the distance grows with the square of the length.
+  @longest 255
+
   @doc """
   Returns the value of a name in `table`. Raises `ArgumentError`, which lists the known names, if `table` does not have the name.
   `what` is the subject of the message, for example `"no multicast group"`.
@@ -37,7 +40,8 @@ defmodule LinxNative.Names do
 
   @spec meant(term, [term]) :: String.t()
   defp meant(name, names) do
-    with true <- is_atom(name) or (is_binary(name) and String.valid?(name)),
+    with true <- is_atom(name) or (is_binary(name) and byte_size(name) <= @longest),
+         true <- is_atom(name) or String.valid?(name),
          [_ | _] = names <- Enum.filter(names, &similar?(&1, name)) do
       ", did you mean #{names |> Enum.max_by(&distance(&1, name)) |> inspect()}?"
     else

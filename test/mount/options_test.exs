@@ -67,6 +67,7 @@ defmodule LinxNative.Mount.OptionsTest do
             {:bind, :id_map, [uids: [{0, 0, 1}]]},
             {:bind, :id_map, [uids: [{0, 0, 1}], gids: []]},
             {:bind, :id_map, {:gid, 1}},
+            {:bind, :id_map, [uids: [{0, 0, 1} | :b], gids: [{0, 0, 1}]]},
             {:umount, :detach, 2}
           ] do
         arguments = @functions[function] ++ [[{name, value}]]
@@ -105,7 +106,23 @@ defmodule LinxNative.Mount.OptionsTest do
       assert text =~ ":nosuid" and text =~ ":symfollow"
       text = refused(fn -> Mount.set("/a", propagation: :rshared) end)
       assert text =~ "no propagation is named :rshared, did you mean :shared?"
-      assert refused(fn -> Mount.set("/a", attributes: :ro) end) =~ "a list of names"
+
+      for attributes <- [:ro, [:ro | :nosuid]] do
+        assert refused(fn -> Mount.set("/a", attributes: attributes) end) =~ "a list of names"
+      end
+    end
+
+    test "takes no time to compare with the known ones, however long it is" do
+      {:reductions, before} = Process.info(self(), :reductions)
+      name = String.duplicate("shared", 1_000_000)
+      assert refused(fn -> Mount.set("/a", propagation: name) end) =~ "There are: :private"
+      {:reductions, now} = Process.info(self(), :reductions)
+      assert now - before < 10_000_000
+    end
+
+    test "of an overlay's layers is not in an improper list" do
+      options = [options: [lowerdir: ["/a" | "/b"]]]
+      assert refused(fn -> Mount.mount("overlay", "/a", options) end) =~ "a path is a string"
     end
 
     test "does not contradict another" do

@@ -29,7 +29,9 @@ defmodule LinxNative.Mount.Attributes do
   Returns the flags that these names set and clear.
   """
   @spec parse!(term) :: {set :: non_neg_integer, clear :: non_neg_integer}
-  def parse!(names) when is_list(names) do
+  def parse!(names) do
+    if not is_list(names) or List.improper?(names), do: refuse!(names)
+
     {set, clear, _fields} =
       Enum.reduce(Enum.uniq(names), {0, 0, 0}, fn name, {set, clear, fields} ->
         {on, off, field} = Names.fetch!(@changes, name, "no attribute of a mount")
@@ -44,7 +46,8 @@ defmodule LinxNative.Mount.Attributes do
     {set, clear}
   end
 
-  def parse!(other) do
+  @spec refuse!(term) :: no_return
+  defp refuse!(other) do
     raise ArgumentError,
           "attributes are a list of names, not #{inspect(other)}. There are: #{Names.list(Map.keys(@changes))}"
   end

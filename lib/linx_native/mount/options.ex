@@ -101,6 +101,7 @@ defmodule LinxNative.Mount.Options do
 
   # The first layers are on top.
   defp layers!({"lowerdir", paths}, follow) do
+    if is_list(paths) and List.improper?(paths), do: refuse_path!(paths)
     for path <- List.wrap(paths), do: {"lowerdir+", path!(path), follow}
   end
 
@@ -136,6 +137,8 @@ defmodule LinxNative.Mount.Options do
   end
 
   defp lines!([_ | _] = lines) do
+    if List.improper?(lines), do: refuse!(:id_map, lines)
+
     Enum.map_join(lines, fn
       {inner, outer, count}
       when is_integer(inner) and inner in 0..@max_id and is_integer(outer) and
