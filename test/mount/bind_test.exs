@@ -232,8 +232,12 @@ defmodule LinxNative.Mount.BindTest do
       ns = Container.ns_path(container, :mnt)
 
       case Linx.Mount.Native.mount(ns, file, "", 4096, "", "", "", 0) do
-        :ok -> container
-        {:error, {:mount, :einval}} -> Container.stop(container) && nil
+        :ok ->
+          container
+
+        {:error, {:mount, :einval}} ->
+          Container.stop(container)
+          nil
       end
     end
 
