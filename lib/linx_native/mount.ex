@@ -47,9 +47,10 @@ defmodule LinxNative.Mount do
 
   `timeout:` is in milliseconds, 0 to 4294967295, or `:infinity`; default 5000. When the time is over, the call returns an error
   with the reason `:timeout`. After that, `mount/3` and `bind/3` leave nothing mounted, also at any later time. A mount that was
-  being attached at that moment is detached again, with what a container has mounted on it. In the other functions the last system
-  call may have begun; it then takes effect. If a file system never answers (FUSE or NFS), each such call holds one thread outside
-  of the VM's schedulers, with its descriptors, and nothing else. A caller that is killed counts as one that timed out.
+  being attached at that moment is detached again, with what a container has mounted on it; `SECURITY.md` says how a container can
+  keep it. In the other functions the last system call may have begun; it then takes effect. If a file system never answers (FUSE
+  or NFS), each such call holds one thread outside of the VM's schedulers, with its descriptors, and nothing else. A caller that is
+  killed counts as one that timed out.
 
   There is one exception, before Linux 6.17: a child mounts a procfs with `pid_namespace:`. This mount stays if the container kills
   the child just after it has mounted (the reason is `:eio`), or if the container has mounted something on it when the time is over.
