@@ -46,11 +46,27 @@ defmodule LinxNative.Test.Strace do
     result = Vm.call(vm, module, function, args)
     Program.dismiss(tracer)
 
-    lines =
-      for line <- File.stream!(log),
-          [_, call] <- [Regex.run(~r/^\d+\s+(\w+\(.*)$/, String.trim(line))],
-          do: call
+    {result, log |> File.stream!() |> joined()}
+  end
 
-    {result, lines}
+  # strace(1) prints a call in two lines if another thread does something meanwhile: `1 clone(… <unfinished ...>` and
+  # `1 <... clone resumed>…) = 0`.
+  defp joined(lines) do
+    {calls, unfinished} =
+      Enum.flat_map_reduce(lines, %{}, fn line, unfinished ->
+        [thread, text] = line |> String.trim() |> String.split(~r/\s+/, parts: 2)
+
+        text =
+          Regex.replace(~r/^<\.\.\. \w+ resumed>/, text, fn _ ->
+            Map.get(unfinished, thread, "")
+          end)
+
+        case Regex.run(~r/^(.*?)\s*<unfinished \.\.\.>$/, text) do
+          [_, begun] -> {[], Map.put(unfinished, thread, begun)}
+          nil -> {[text], Map.delete(unfinished, thread)}
+        end
+      end)
+
+    Enum.filter(calls ++ Map.values(unfinished), &(&1 =~ ~r/^\w+\(/))
   end
 end
