@@ -83,9 +83,12 @@ impl Request {
             && name.is_some_and(|name| FILE_SYSTEMS.contains(&name))
     }
 
-    /// Reports whether this is a new procfs.
+    /// Reports whether this is a new procfs, with flags and a source that `mount(2)` does not refuse whatever the target is.
     pub(super) fn is_new_procfs(&self) -> bool {
-        self.fstype.as_c_str() == c"proc" && self.is_new_mount() && !self.flags_are_refused()
+        self.fstype.as_c_str() == c"proc"
+            && self.is_new_mount()
+            && !self.flags_are_refused()
+            && fits(&self.source)
     }
 
     /// Reports whether the kernel reads all of `data`. It reads a page and sets the last byte of it to 0.
@@ -146,13 +149,16 @@ impl Request {
     /// that is too long, whatever its target, it is left to `mount(2)` to refuse it.
     fn bind_source(&self) -> Option<&CStr> {
         let kind = MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
-        let fits = |text: &CStr| text.to_bytes().len() < PATH_MAX;
         let possible = self.effective_flags() & kind == MsFlags::MS_BIND
             && !self.flags_are_refused()
             && fits(&self.fstype)
             && fits(&self.source);
         self.source().filter(|_| possible)
     }
+}
+
+fn fits(text: &CStr) -> bool {
+    text.to_bytes().len() < PATH_MAX
 }
 
 fn non_empty(text: &CStr) -> Option<&CStr> {
