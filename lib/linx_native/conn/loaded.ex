@@ -5,6 +5,7 @@ defmodule LinxNative.Conn.Loaded do
   # to load them with.
 
   alias LinxNative.{Alignment, Attributes, CommonOptions, Conn, Errno, Error, Message, Names}
+  alias LinxNative.KernelText
 
   @modules [Access, Enum, GenServer, Integer, Keyword, List, Map, Process, System] ++
              [:atomics, :file, :gen_server, :queue] ++
@@ -26,6 +27,8 @@ defmodule LinxNative.Conn.Loaded do
   @spec ensure!() :: :ok
   def ensure! do
     for module <- @modules, do: {:module, ^module} = Code.ensure_loaded(module)
+    # Which modules of Elixir this needs depends on its version.
+    _ = KernelText.printable(<<0, 0xFF>>)
     :ok
   end
 end
