@@ -1,8 +1,10 @@
 //! C strings for the kernel.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 
 use nix::unistd::{SysconfVar, sysconf};
+
+use crate::error::Errno;
 
 /// Why bytes cannot become a C string.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +45,17 @@ pub fn c_string(bytes: &[u8]) -> Result<CString, CStringError> {
     copy.extend_from_slice(read);
     copy.push(0);
     CString::from_vec_with_nul(copy).map_err(|_| CStringError::Nul)
+}
+
+/// Refuses a path that the kernel refuses as a whole. It may have been cut, so its parts must not be used.
+///
+/// # Errors
+/// ENAMETOOLONG: the path has 4096 bytes or more.
+pub(crate) fn check_length(path: &CStr) -> Result<(), Errno> {
+    match path.to_bytes_with_nul().len() > libc::PATH_MAX as usize {
+        true => Err(Errno::from_raw(libc::ENAMETOOLONG)),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
+use crate::c_string::check_length;
 use crate::error::{Errno, check};
 
 /// How often a look-up is repeated. A container can delay a call by making and removing the target between two look-ups, but not for
@@ -24,10 +25,7 @@ pub(super) fn resolve_or_create(
     target: &CStr,
     wanted: impl Fn() -> Result<(), Errno>,
 ) -> Result<OwnedFd, Errno> {
-    // The kernel refuses such a path as a whole. It may have been cut, so without its leading slashes it could be another path.
-    if target.to_bytes_with_nul().len() > libc::PATH_MAX as usize {
-        return Err(Errno::from_raw(libc::ENAMETOOLONG));
-    }
+    check_length(target)?;
     match relative_to_root(target) {
         None => resolve_beneath(AT_FDCWD, target, wanted),
         Some(path) => {

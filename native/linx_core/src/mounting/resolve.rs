@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
-use crate::c_string::c_string;
+use crate::c_string::{c_string, check_length};
 use crate::error::{Errno, check};
 
 /// How often a look-up is repeated. The kernel gives up (EAGAIN) if directories are renamed meanwhile.
@@ -90,14 +90,6 @@ pub(super) fn split(path: &CStr) -> Result<(CString, CString), Errno> {
     match bytes.split_at_checked(start) {
         Some((_, b"" | b"." | b"..")) | None => Err(Errno::from_raw(libc::EINVAL)),
         Some((parent, name)) => Ok((c_string(parent)?, c_string(name)?)),
-    }
-}
-
-/// Refuses a path that the kernel refuses as a whole. It may have been cut, so its parts must not be used.
-fn check_length(path: &CStr) -> Result<(), Errno> {
-    match path.to_bytes_with_nul().len() > libc::PATH_MAX as usize {
-        true => Err(Errno::from_raw(libc::ENAMETOOLONG)),
-        false => Ok(()),
     }
 }
 
