@@ -66,9 +66,14 @@ defmodule LinxNative.Build.Swap.Trial do
     end
   end
 
-  # A library counts as loaded only if it is mapped.
+  # A library counts as loaded only if it is mapped. What a failed on_load returned comes in a log event, at any time, because the code
+  # server starts a process for it.
   defp program do
     """
+    Self = self(),
+    Report = fun(\#{msg := {report, \#{args := [M, Returned | _]}}}, _) -> Self ! {M, Returned}, stop;
+                (_, _) -> ignore end,
+    ok = logger:add_primary_filter(on_load, {Report, none}),
     Load = fun(M) -> {M, code:ensure_loaded(M)} end,
     Loaded = [Load(M) || M <- [#{Enum.map_join(@modules, ", ", &"'#{&1}'")}]],
     {ok, Maps} = file:read_file("/proc/self/maps"),
@@ -78,7 +83,11 @@ defmodule LinxNative.Build.Swap.Trial do
     case {[F || {M, R} = F <- Loaded, R =/= {module, M}], length(Mapped)} of
       {[], #{length(Folder.libraries())}} -> halt(0);
       {[], _} -> io:format("~nNot loaded from ~ts~n", [Priv]), halt(1);
-      {Failed, _} -> logger_std_h:filesync(default), io:format("~nNot loaded: ~0p~n", [Failed]), halt(1)
+      {Failed, _} ->
+        [receive {M, Returned} -> io:format("~n~0tp", [Returned]) after 10000 -> none end
+         || {M, {error, on_load_failure}} <- Failed],
+        io:format("~nNot loaded: ~0tp~n", [Failed]),
+        halt(1)
     end.
     """
   end
@@ -86,7 +95,7 @@ defmodule LinxNative.Build.Swap.Trial do
   defp reason(said) do
     lines = String.split(said, "\n", trim: true)
 
-    # In this order: the error of load_nif/2 in the report of on_load, the output of program/0, and the last words of the VM.
+    # In this order: what on_load returned, with the error of load_nif/2, the other output of program/0, and the last words of the VM.
     Enum.find_value(["{error,{", "Not loaded", ""], fn text ->
       with line when line != nil <- Enum.find(lines, &String.contains?(&1, text)),
            do: String.trim(line)
