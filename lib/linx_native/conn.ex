@@ -145,7 +145,7 @@ defmodule LinxNative.Conn do
     * `:broadcast_error` - makes a broadcast of this connection fail if one receiver has no room; default `false`
 
   If an option is `true` and the kernel does not have it, the start fails with the reason `:enoprotoopt`. So before Linux 4.12 a
-  connection needs `ext_ack: false`.
+  connection needs `ext_ack: false`, and before Linux 4.3 also `cap_ack: false`.
 
   ## Errors
 

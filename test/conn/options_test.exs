@@ -225,6 +225,54 @@ defmodule LinxNative.Conn.OptionsTest do
       end
     end
 
+    test "fails with :enoprotoopt for an option that is true and that the kernel does not have" do
+      missing = Vm.start(wrap: Harness.seccomp(without(@flags -- [:packet_info])))
+      none = [ext_ack: false, cap_ack: false]
+
+      for flag <- @flags -- [:packet_info] do
+        assert {flag, starts(missing, Keyword.put(none, flag, true))} ==
+                 {flag, {flag, :enoprotoopt}}
+      end
+
+      # An option that is false is not set.
+      assert starts(missing, for(flag <- @flags, do: {flag, false})) == :answers
+
+      # The receiver of an event depends on its group, so every connection needs the option at first.
+      missing = Vm.start(wrap: Harness.seccomp(without([:packet_info])))
+      assert starts(missing, packet_info: false) == {:packet_info, :enoprotoopt}
+    end
+
+    test "needs ext_ack: false before Linux 4.12, and also cap_ack: false before Linux 4.3" do
+      before = Vm.start(wrap: Harness.seccomp(without([:strict_check, :ext_ack])))
+      assert starts(before, []) == {:ext_ack, :enoprotoopt}
+      assert starts(before, ext_ack: false) == :answers
+
+      before = Vm.start(wrap: Harness.seccomp(without([:strict_check, :ext_ack, :cap_ack])))
+      assert starts(before, ext_ack: false) == {:cap_ack, :enoprotoopt}
+      assert starts(before, ext_ack: false, cap_ack: false) == :answers
+    end
+
+    # The rules of a filter that answers like a kernel without these options.
+    defp without(flags) do
+      Enum.map_join(flags, ",", &"netlink-#{String.replace("#{&1}", "_", "-")}=ENOPROTOOPT")
+    end
+
+    # Starts a connection there and makes a request. Returns the stage and the reason of a failure.
+    defp starts(vm, options) do
+      start =
+        quote do
+          with {:ok, conn} <- LinxNative.Conn.start_link(:route, var!(options)) do
+            {:ok, [_loopback]} = LinxNative.Conn.request(conn, var!(request))
+            LinxNative.Conn.close(conn)
+          end
+        end
+
+      with {:error, %Error{} = error} <-
+             Vm.eval(vm, start, options: options, request: Links.get(1)),
+           do: {error.stage, error.reason},
+           else: (:ok -> :answers)
+    end
+
     test "fails without an exit signal, and leaves no descriptor" do
       Process.flag(:trap_exit, true)
       before = Machine.descriptors()

@@ -49,6 +49,14 @@ pub(crate) fn call(name: &str) -> Result<Call, String> {
         "fsconfig-fd" => (libc::SYS_fsconfig, Some(equal(1, FSCONFIG_SET_FD))),
         "pidfd-pid-namespace" => (libc::SYS_ioctl, Some(equal(1, PIDFD_GET_PID_NAMESPACE))),
         "pidfd-user-namespace" => (libc::SYS_ioctl, Some(equal(1, PIDFD_GET_USER_NAMESPACE))),
+        // Other levels use these numbers as well, but the options that they stand for there are rare.
+        "netlink-broadcast-error" => option(libc::NETLINK_BROADCAST_ERROR),
+        "netlink-cap-ack" => option(libc::NETLINK_CAP_ACK),
+        "netlink-ext-ack" => option(libc::NETLINK_EXT_ACK),
+        "netlink-listen-all-nsid" => option(libc::NETLINK_LISTEN_ALL_NSID),
+        "netlink-no-enobufs" => option(libc::NETLINK_NO_ENOBUFS),
+        "netlink-packet-info" => option(libc::NETLINK_PKTINFO),
+        "netlink-strict-check" => option(libc::NETLINK_GET_STRICT_CHK),
         "socket-netlink" => (libc::SYS_socket, Some(equal(0, libc::AF_NETLINK))),
 
         "bind" => (libc::SYS_bind, None),
@@ -110,6 +118,11 @@ const fn flags(mask: c_int, value: c_int) -> Condition {
         mask,
         value,
     }
+}
+
+/// An option that is set, by its number.
+const fn option(number: c_int) -> (c_long, Option<Condition>) {
+    (libc::SYS_setsockopt, Some(equal(2, number)))
 }
 
 const fn equal(argument: u32, value: c_int) -> Condition {
