@@ -182,9 +182,9 @@ defmodule LinxNative.Mount do
 
     * `CAP_SYS_ADMIN` in the user namespace of the mount namespace
     * for another mount namespace than the VM's, also `CAP_SYS_ADMIN` and `CAP_SYS_CHROOT` in the VM's user namespace
-    * for a process of another user, also `CAP_SYS_PTRACE`
+    * for a process of another user, or with more capabilities, also `CAP_SYS_PTRACE`
     * for `id_map:`, `CAP_SYS_ADMIN` in the user namespace that mounted the file system; with a list also `CAP_SETUID` and
-      `CAP_SETGID`
+      `CAP_SETGID`, and `CAP_SETFCAP` if it shows files as the VM's user 0
 
   An ordinary user has these in a user namespace of its own.
   """

@@ -177,7 +177,8 @@ defmodule LinxNative.Mount.Error do
       "CAP_SYS_ADMIN is needed; an attribute that a more privileged mount namespace has set cannot be cleared"
 
   defp hint(:user_namespace, :eperm),
-    do: "CAP_SETUID and CAP_SETGID are needed for the ids of the map"
+    do:
+      "CAP_SETUID and CAP_SETGID are needed for the ids of the map, and CAP_SETFCAP to show files as user 0"
 
   defp hint(:id_map, :einval),
     do:
