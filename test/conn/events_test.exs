@@ -132,6 +132,30 @@ defmodule LinxNative.Conn.EventsTest do
       assert before != [] and List.starts_with?(names, before)
     end
 
+    test "the loss ends the requests in flight, and the connection continues to work", context do
+      conn = start(context, read_buffer: @small, accept: :any)
+      # It receives requests and never answers.
+      silent = start(context, groups: [], accept: :any)
+      request = Links.get(context.index)
+      options = [to: Conn.info!(silent).port_id, timeout: :infinity]
+      requests = for _ <- 1..3, do: Task.async(fn -> Conn.request(conn, request, options) end)
+      for _ <- requests, do: assert({:ok, [_request], _origin} = Conn.recv(silent, patience()))
+      assert %{pending: 3} = Conn.info!(conn)
+
+      # With requests in flight the connection receives, and could keep up with the kernel.
+      true = :erlang.suspend_process(conn)
+      rename(context, 1..@many)
+      true = :erlang.resume_process(conn)
+      :ok = Conn.active(conn, true)
+
+      for answer <- Task.await_many(requests, patience()),
+          do: assert({:error, %Error{reason: :overrun}} = answer)
+
+      assert_receive {:netlink_error, ^conn, %Error{reason: :overrun}}, patience()
+      assert %{pending: 0, counters: %{overruns: 1}} = Conn.info!(conn)
+      assert {:ok, [_link]} = Conn.request(conn, request)
+    end
+
     test "nothing is reported with :no_enobufs", context do
       conn = start(context, read_buffer: @small, no_enobufs: true)
       names = rename(context, 1..@many)
