@@ -80,6 +80,20 @@ defmodule LinxNative.MountPidNamespaceTest do
       end
     end
 
+    test "stage mount: a source that is too long is refused, whatever the target is", context do
+      %{ns: ns, pidns: pidns, folder: folder} = context
+      file = folder <> "/file"
+      File.write!(file, "")
+
+      for target <- [folder, file], length <- [4_096, 5_000], create <- [0, 1] do
+        source = String.duplicate("s", length)
+        result = Mount.mount(source, target, "proc", 0, "", ns, pidns, create)
+
+        assert {target, length, create, result} ==
+                 {target, length, create, {:error, {:mount, :einval}}}
+      end
+    end
+
     @tag :machine_root
     test "stage fork: no process can be made", context do
       %{ns: ns, pidns: pidns, folder: folder} = context

@@ -205,6 +205,9 @@ defmodule LinxNative.DeparturesTest do
     test "does not block a call", %{fifo: fifo} do
       container = Container.start([:mount])
       ns = Container.ns_path(container, :mnt)
+      # In the folder of the FIFO, which is then opened through a handle on that folder.
+      beside = Path.join(Path.dirname(fifo), "mnt")
+      File.ln_s!(ns, beside)
 
       for {module, function, args, error} <- [
             {NetlinkSocket, :open_in_netns, [fifo, 0], {:setns, 22}},
@@ -212,6 +215,8 @@ defmodule LinxNative.DeparturesTest do
             {Mount, :pivot_root, ["/nonexistent", "", fifo], {:setns, :einval}},
             {Mount, :mount, ["", "/nonexistent", "proc", 0, "", fifo, "", 0], {:setns, :einval}},
             {Mount, :mount, ["", "/nonexistent", "proc", 0, "", ns, fifo, 0],
+             {:setns_pid, :einval}},
+            {Mount, :mount, ["", "/nonexistent", "proc", 0, "", beside, fifo, 0],
              {:setns_pid, :einval}}
           ] do
         call = Task.async(fn -> apply(module, function, args) end)
@@ -233,11 +238,17 @@ defmodule LinxNative.DeparturesTest do
     test "and a terminal there does not become the VM's" do
       container = Container.start([:mount])
       ns = Container.ns_path(container, :mnt)
+      folder = Folder.make!()
+      beside = folder <> "/mnt"
+      File.ln_s!(ns, beside)
 
       for {module, function, args, error} <- [
             {NetlinkSocket, :open_in_netns, [:terminal, 0], {:setns, 22}},
             {Mount, :umount, ["/nonexistent", 0, :terminal], {:setns, :einval}},
             {Mount, :mount, ["", "/nonexistent", "proc", 0, "", ns, :terminal, 0],
+             {:setns_pid, :einval}},
+            # In one folder, whose files are opened through a handle on it.
+            {Mount, :mount, ["", "/nonexistent", "proc", 0, "", beside, :link, 0],
              {:setns_pid, :einval}}
           ] do
         # A terminal becomes that of a process only if it leads a session, as a service does.
@@ -245,7 +256,10 @@ defmodule LinxNative.DeparturesTest do
         assert {vm.os_pid, "0"} == session_and_terminal(vm)
         program = Program.start!(Harness.path(), ["terminal"])
         "ready " <> terminal = Program.line!(program)
-        args = for arg <- args, do: if(arg == :terminal, do: terminal, else: arg)
+        link = folder <> "/terminal"
+        File.rm(link)
+        File.ln_s!(terminal, link)
+        args = for arg <- args, do: Map.get(%{terminal: terminal, link: link}, arg, arg)
         assert {:error, ^error} = Vm.call(vm, module, function, args)
         {_session, now} = session_and_terminal(vm)
         assert {args, now != "0"} == {args, expect(:D5, rust: false, c: true)}
