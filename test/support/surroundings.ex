@@ -6,7 +6,7 @@ defmodule LinxNative.Test.Surroundings do
     * `/`, the home directory of the tests' VMs, and the working directory, without their subfolders. In the latter hidden files are
       not compared, which editors make;
     * the run's own temporary folder, which every program of the run uses;
-    * `/tmp` and `/run`, if `script/isolated` runs the tests. Otherwise other programs write there too.
+    * `/tmp`, `/run` and `/dev/shm`, if `script/isolated` runs the tests. Otherwise other programs write there too.
   """
 
   alias LinxNative.Test.{Await, MountInfo}
@@ -55,7 +55,7 @@ defmodule LinxNative.Test.Surroundings do
   Returns the current state.
   """
   def snapshot do
-    shared = for path <- ["/tmp", "/run"], isolated?(path), do: path
+    shared = for path <- ["/tmp", "/run", "/dev/shm"], isolated?(path), do: path
 
     for path <- ["/dev", System.tmp_dir!() | shared], entry <- below(path), into: names() do
       entry
