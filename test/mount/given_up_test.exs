@@ -244,20 +244,20 @@ defmodule LinxNative.Mount.GivenUpTest do
       attach_in_time(%{context | hold: hold}, 1_000)
     end
 
-    test "a call that attached before its deadline does not wait for the end of its thread",
+    test "a call that attached before its deadline does not wait until its thread has closed its descriptors",
          context do
-      hold = SyscallStepper.start(["exit"])
+      hold = SyscallStepper.start(["close"])
       MountCalls.load!(hold.vm)
       before = Vm.call(hold.vm, Machine, :snapshot, [])
       context = %{context | hold: hold, before: before}
-      held = attach_and_hold_end(context, 1_000)
+      held = attach_and_hold_close(context, 1_000)
       assert Task.yield(held.run, patience()) == {:ok, :ok}
       SyscallStepper.release(held)
       over!(context)
     end
 
-    # Holds the thread of a call at its end. Tries again with more time if the deadline passed before the attachment.
-    defp attach_and_hold_end(
+    # Holds the thread of a call after the attachment. Tries again with more time if the deadline passed before.
+    defp attach_and_hold_close(
            %{hold: hold, container: container, folder: folder} = context,
            timeout
          ) do
@@ -265,11 +265,11 @@ defmodule LinxNative.Mount.GivenUpTest do
       mfa = {Mount, :mount, ["tmpfs", folder, options]}
 
       with %{held: "move_mount"} = held <- SyscallStepper.begin_at(hold, mfa, "move_mount"),
-           %{held: "exit"} = held <- SyscallStepper.continue_at(held, "exit") do
+           %{held: "close"} = held <- SyscallStepper.continue_at(held, "close") do
         held
       else
         %{answer: {:error, %Error{reason: :timeout}}} ->
-          attach_and_hold_end(context, timeout * 2)
+          attach_and_hold_close(context, timeout * 2)
       end
     end
 

@@ -28,6 +28,9 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 const YIELDS: usize = 4;
 
 /// A thread that is not joined yet. It is detached when this is dropped.
+///
+/// Since glibc 2.43 that waits for a thread whose function has returned. Only the VM can delay such a thread: the kernel ends the wait
+/// before it gives back what the thread has of a container.
 pub(super) struct Thread(libc::pthread_t);
 
 // SAFETY: any thread may join or detach another one.
