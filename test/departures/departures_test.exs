@@ -60,6 +60,24 @@ defmodule LinxNative.DeparturesTest do
       assert :ok = Mount.mount("/dev/null", "#{folder}/inside/../null", "", @bind, "", "", "", 1)
     end
 
+    test "a container that allows its user namespace no mount namespace gets an error", %{
+      folder: folder
+    } do
+      container = Container.start([:user, :mount])
+
+      [ns, source, target] = [
+        Container.ns_path(container, :mnt) | Enum.map(~w(a b), &"#{folder}/#{&1}")
+      ]
+
+      File.write!(source, "")
+      bind = fn -> Mount.mount(source, target, "", @bind, "", ns, "", 1) end
+      Container.limit_mount_namespaces(container, 0)
+      assert bind.() == expect(:D2, rust: {:error, {:mount, 28}}, c: :ok)
+      # The copy of the mount belongs to a namespace of its own for a moment.
+      Container.limit_mount_namespaces(container, 1)
+      assert bind.() == :ok
+    end
+
     test "a kernel without openat2(2), or without open_tree(2), gives an error and no look-up by name",
          %{folder: folder} do
       args = ["/dev/null", folder <> "/null", "", @bind, "", "", "", 1]

@@ -103,22 +103,15 @@ defmodule LinxNative.HostileProcessesTest do
     {_, calls} = List.keyfind(kinds(%{container: container, folder: folder}), :procfs, 0)
 
     start = fn ->
-      limit_mount_namespaces(container, 1_000)
+      Container.limit_mount_namespaces(container, 1_000)
       spy = Attacker.spy(container)
-      limit_mount_namespaces(container, 0)
+      Container.limit_mount_namespaces(container, 0)
       spy
     end
 
     {%{cmdlines: cmdlines, tables: tables}, [answers, _]} = spy(start, calls)
     assert {cmdlines, tables} == expected(:procfs, pidns?, {:none, :none}, {:some, :some})
     assert answers == expected(:procfs, pidns?, [{:error, {:mount, 28}}], [:ok])
-  end
-
-  # By a process of its user namespace, but not of its PID namespace, where the spy would see it.
-  defp limit_mount_namespaces(%{pid: pid}, count) do
-    write = "echo #{count} > /proc/sys/user/max_mnt_namespaces"
-    args = ["--target", "#{pid}", "--user", "--preserve-credentials", "sh", "-c", write]
-    {_, 0} = System.cmd("nsenter", args)
   end
 
   test "finds no process to kill, and makes the VM leak no descriptor", context do

@@ -61,6 +61,16 @@ defmodule LinxNative.Test.Container do
   end
 
   @doc """
+  Sets how many mount namespaces may belong to its user namespace. Makes no process in its PID namespace.
+  """
+  def limit_mount_namespaces(%__MODULE__{pid: pid}, count) do
+    write = "echo #{count} > /proc/sys/user/max_mnt_namespaces"
+    args = ["--target", "#{pid}", "--user", "--preserve-credentials", "sh", "-c", write]
+    {_, 0} = System.cmd("nsenter", args)
+    :ok
+  end
+
+  @doc """
   Returns its mounts, as `LinxNative.Test.MountInfo.list/1` does.
   """
   def mountinfo(%__MODULE__{pid: pid}), do: MountInfo.list(pid)
