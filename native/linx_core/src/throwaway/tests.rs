@@ -23,6 +23,7 @@ use nix::unistd::{Pid, getcwd, getpid, getppid, gettid};
 use super::borrowing::on_own_stack;
 use super::borrowing::{run, scoped};
 use super::*;
+use crate::namespace;
 
 /// Runs `f` without printing a message for a panic, because a backtrace does not fit on these stacks.
 fn quietly<T>(f: impl FnOnce() -> T) -> T {
@@ -353,6 +354,16 @@ fn a_user_namespace_has_the_given_maps() {
         refused.unwrap().join(),
         Some(Err(Errno::from_raw(libc::EINVAL)))
     );
+}
+
+#[test]
+fn a_thread_can_enter_a_mount_namespace_beside_the_thread_of_a_user_namespace() {
+    let entered = spawn(|thread| {
+        thread.unshare_fs()?;
+        let own = namespace::open(c"/proc/thread-self/ns/mnt")?;
+        thread.with_child(|_| thread.enter(own.as_fd(), CloneFlags::CLONE_NEWNS))
+    });
+    assert_eq!(entered.unwrap().join(), Some(Ok(())));
 }
 
 /// Returns how many bytes of the stack below this frame `f` writes to. `size` bytes are checked.
