@@ -34,7 +34,7 @@ defmodule LinxNative.Mount.FaultsTest do
     # To its last system call, or to that which a kernel refuses that cannot map the ids of a tmpfs.
     id_map:
       @prepare ++
-        [{:pipe, :user_namespace}, {:pipe, :user_namespace}, :user_namespace] ++
+        [{:pipe, :user_namespace}, {:pipe, :user_namespace}, :user_namespace, :user_namespace] ++
         List.duplicate({:again, :user_namespace}, 3) ++
         [:user_namespace, :file_system, :superblock, :superblock, :id_map],
     pivot_root:
