@@ -10,6 +10,7 @@ defmodule Mix.Tasks.Compile.LinxNativeTest do
   alias LinxNative.Build.{Cargo, Prebuilt}
   alias Mix.Tasks.Compile.LinxNative
 
+  @moduletag :rust
   @files ~w(linx_mount.so linx_native.so netlink_socket.so)
   @packages "--package netlink_socket --package linx_mount --package linx_native"
 

@@ -7,6 +7,7 @@ defmodule Mix.Tasks.LinxNative.SwapTest do
   alias LinxNative.Test.{Folder, LinxFolder}
   alias Mix.Tasks.LinxNative.Swap
 
+  @moduletag :rust
   @names ~w(linx_mount.so netlink_socket.so)
 
   setup do

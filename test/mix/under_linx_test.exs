@@ -8,6 +8,7 @@ defmodule LinxNative.UnderLinxTest do
   alias LinxNative.Build.{Prebuilt, Target}
   alias LinxNative.Test.Folder
 
+  @moduletag :rust
   @moduletag timeout: 600_000
 
   @libraries ~w(linx_mount.so netlink_socket.so)

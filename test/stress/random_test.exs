@@ -7,6 +7,7 @@ defmodule LinxNative.RandomTest do
 
   alias LinxNative.Test.RandomCalls
 
+  @moduletag :rust
   @calls 10_000
   @batch 500
   @read_only 1

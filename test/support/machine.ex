@@ -166,9 +166,9 @@ defmodule LinxNative.Test.Machine do
   end
 
   defp field(status, name) do
-    case Regex.run(~r/^#{name}:\s*(.*)$/m, status) do
-      [_, value] -> value
-      nil -> ""
+    case String.split("\n" <> status, "\n#{name}:", parts: 2) do
+      [_, rest] -> rest |> String.split("\n", parts: 2) |> hd() |> String.trim()
+      [_] -> ""
     end
   end
 

@@ -41,7 +41,9 @@ defmodule LinxNative.Test.MountInfo do
   end
 
   # The kernel writes space, tab, newline and backslash as three octal digits.
-  defp unescape(text) do
+  defp unescape(text), do: if(text =~ "\\", do: decode(text), else: text)
+
+  defp decode(text) do
     Regex.replace(~r/\\([0-7]{3})/, text, fn _, digits ->
       <<String.to_integer(digits, 8)>>
     end)

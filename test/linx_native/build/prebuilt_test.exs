@@ -3,6 +3,7 @@ defmodule LinxNative.Build.PrebuiltTest do
 
   alias LinxNative.Build.Prebuilt
 
+  @moduletag :rust
   @target "x86_64-unknown-linux-gnu"
   @libraries %{"linx_mount" => "the mounts", "netlink_socket" => "the sockets"}
   @mount "liblinx_mount-v0.1.0-nif-2.15-#{@target}.so.tar.gz"

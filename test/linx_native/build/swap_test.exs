@@ -9,6 +9,7 @@ defmodule LinxNative.Build.SwapTest do
   alias LinxNative.Build.Swap
   alias LinxNative.Test.{Folder, LinxFolder, Vm}
 
+  @moduletag :rust
   @libraries ~w(linx_mount netlink_socket)
   @names ~w(linx_mount.so netlink_socket.so)
 

@@ -3,6 +3,7 @@ defmodule LinxNative.Build.TargetTest do
 
   alias LinxNative.Build.Target
 
+  @moduletag :rust
   @nerves "/opt/nerves/bin/"
 
   test "derives this machine from its name in OTP" do
