@@ -9,8 +9,6 @@ defmodule LinxNative.Mount.RaceTest do
   alias LinxNative.Mount.Error
 
   @moduletag :mount
-  # An emulated machine is some twenty times slower, so `script/kernels` asks for fewer.
-  @rounds String.to_integer(System.get_env("LINX_TEST_RACE_ROUNDS", "20000"))
   # A file outside stays there, so it is enough to look for it sometimes. Looking takes longer than a call.
   @look_every 100
 
@@ -53,6 +51,7 @@ defmodule LinxNative.Mount.RaceTest do
   defp race(%{folder: folder, dir: dir, outside: path} = context, call, check_and_undo) do
     look = fn -> {outside(folder, context[:pid] || "self"), Enum.sort(File.ls!(path))} end
     before = look.()
+    rounds = Harness.race_rounds()
     race = Harness.race(dir, folder <> "/inside/link")
 
     counted =
@@ -62,7 +61,7 @@ defmodule LinxNative.Mount.RaceTest do
         check_and_undo.(result)
         counted = Map.update(counted, outcome(result), 1, &(&1 + 1))
         raced? = is_map_key(counted, :ok) and is_map_key(counted, :eloop)
-        {if(round >= @rounds and raced?, do: :halt, else: :cont), counted}
+        {if(round >= rounds and raced?, do: :halt, else: :cont), counted}
       end)
 
     assert look.() == before
