@@ -41,9 +41,7 @@ defmodule LinxNative.Test.MountInfo do
   end
 
   # The kernel writes space, tab, newline and backslash as three octal digits.
-  defp unescape(text), do: if(text =~ "\\", do: decode(text), else: text)
-
-  defp decode(text) do
+  defp unescape(text) do
     Regex.replace(~r/\\([0-7]{3})/, text, fn _, digits ->
       <<String.to_integer(digits, 8)>>
     end)
