@@ -128,7 +128,7 @@ defmodule LinxNative.GenetlinkTest do
   describe "messages of a family" do
     test "a request with attributes by name, and its answer" do
       %{conn: conn, links: links} = namespace()
-      do!(links, Links.create("blue"))
+      do!(links, Links.create("blue", "bridge"))
       index = Links.index!(links, "blue")
       ethtool = family!(conn, "ethtool")
       attributes = [header: [dev_name: "blue"]]
@@ -231,7 +231,7 @@ defmodule LinxNative.GenetlinkTest do
   describe "multicast groups" do
     test "are joined by name, and deliver the family's events" do
       %{conn: conn, netns: netns, links: links} = namespace()
-      do!(links, Links.create("blue"))
+      do!(links, Links.create("blue", "bridge"))
       ethtool = family!(conn, "ethtool")
       events = open!(:generic, netns: netns)
       :ok = Genetlink.join_group(events, ethtool, "monitor")

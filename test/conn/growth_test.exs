@@ -85,7 +85,9 @@ defmodule LinxNative.Conn.GrowthTest do
 
   # Until it remembers as many as it ever will. A request whose time is over at once is not sent.
   defp fill(%{conn: conn} = context) do
-    for _ <- 1..100, do: step(:timed_out, context, 1)
+    wait = fn _ -> step(:timed_out, context, 1) end
+    options = [max_concurrency: 100, timeout: :infinity]
+    1..100 |> Task.async_stream(wait, options) |> Stream.run()
     if KeyedQueue.size(:sys.get_state(conn).requests.late) < @remembered, do: fill(context)
   end
 

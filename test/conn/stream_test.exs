@@ -19,7 +19,7 @@ defmodule LinxNative.Conn.StreamTest do
 
   defp crowded! do
     container = Container.start([:net])
-    links = for n <- 1..@links, do: "link add link#{n} type bridge\n"
+    links = for n <- 1..@links, do: "link add link#{n} type ifb\n"
     Container.sh!(container, "ip -batch - <<'E'\n#{links}E")
     {container, open!(:route, netns: {:pid, container.pid})}
   end

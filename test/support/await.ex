@@ -13,10 +13,10 @@ defmodule LinxNative.Test.Await do
   def patience, do: @patience
 
   @doc """
-  Returns the first true value of `condition`, or `nil` if there is none within `timeout` ms.
+  Returns the first true value of `condition`, or `nil` if there is none within `timeout` ms. Asks again after `pause` ms.
   """
-  def until(timeout \\ @patience, condition) do
-    poll(condition, now() + timeout)
+  def until(timeout \\ @patience, pause \\ @pause, condition) do
+    poll(condition, pause, now() + timeout)
   end
 
   @doc """
@@ -29,14 +29,14 @@ defmodule LinxNative.Test.Await do
     :ok
   end
 
-  defp poll(condition, deadline) do
-    condition.() || if now() < deadline, do: poll_again(condition, deadline)
+  defp poll(condition, pause, deadline) do
+    condition.() || if now() < deadline, do: poll_again(condition, pause, deadline)
   end
 
-  defp poll_again(condition, deadline) do
+  defp poll_again(condition, pause, deadline) do
     receive do
     after
-      @pause -> poll(condition, deadline)
+      pause -> poll(condition, pause, deadline)
     end
   end
 

@@ -24,12 +24,14 @@ defmodule LinxNative.Test.Callers do
 
   @doc """
   Loads `code` of a module `times` times, each time as soon as no process runs the previous code. Returns the different results.
+
+  It does not pause before it asks again, so that as many reloads as possible meet a call.
   """
   def reload(module, code, times) do
     Enum.uniq(
       for _ <- 1..times do
         answer = :code.load_binary(module, ~c"#{module}", code)
-        Await.until(fn -> :code.soft_purge(module) end) || exit(:old_code_stays)
+        Await.until(@patience, 0, fn -> :code.soft_purge(module) end) || exit(:old_code_stays)
         answer
       end
     )

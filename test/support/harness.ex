@@ -83,10 +83,10 @@ defmodule LinxNative.Test.Harness do
   def pidfd(pid, fd), do: [path(), "pidfd", "#{pid}", "#{fd}", "--"]
 
   @doc """
-  Returns the number of calls to race: `LINX_TEST_RACE_ROUNDS`, or 5000. There are some 50 swaps for each call, so a look-up that
+  Returns the number of calls to race: `LINX_TEST_RACE_ROUNDS`, or 20000. There are some 50 swaps for each call, so a look-up that
   can be redirected is, within a few dozen calls.
   """
-  def race_rounds, do: String.to_integer(System.get_env("LINX_TEST_RACE_ROUNDS", "5000"))
+  def race_rounds, do: String.to_integer(System.get_env("LINX_TEST_RACE_ROUNDS", "20000"))
 
   @doc """
   Swaps two names until `swaps/1` is called or the test ends.

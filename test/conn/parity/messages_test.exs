@@ -43,7 +43,7 @@ defmodule LinxNative.Conn.Parity.MessagesTest do
 
       # IFLA_MTU of two bytes. Its offset is the length of all that comes before.
       request = Links.create("other", "bridge", [{4, <<1500::native-16>>}])
-      offset = byte_size(Message.encode(Links.create("other")))
+      offset = byte_size(Message.encode(Links.create("other", "bridge")))
       assert {:error, %Error{} = error} = Conn.request(conn, request)
       assert %{reason: :erange, errno: 34, offset: ^offset, missing: nil} = error
       assert error.text =~ "policy"
