@@ -83,9 +83,9 @@ defmodule LinxNative.Conn.GrowthTest do
     end
   end
 
-  # Until it remembers as many as it ever will. A request whose time is over at once is not sent.
+  # Until it remembers as many as it ever will. A request whose time is over before it is sent is not remembered.
   defp fill(%{conn: conn} = context) do
-    wait = fn _ -> step(:timed_out, context, 1) end
+    wait = fn _ -> time_out(context, 20) end
     options = [max_concurrency: 100, timeout: :infinity]
     1..100 |> Task.async_stream(wait, options) |> Stream.run()
     if KeyedQueue.size(:sys.get_state(conn).requests.late) < @remembered, do: fill(context)
@@ -109,12 +109,7 @@ defmodule LinxNative.Conn.GrowthTest do
     assert {:error, %Error{}} = Conn.request(conn, request)
   end
 
-  defp step(:timed_out, %{conn: conn, silent: silent, to: to}, n) do
-    options = [to: to, timeout: rem(n, 2)]
-    assert {:error, %Error{reason: :timeout}} = Conn.request(conn, %Message{type: 20}, options)
-    # So that the buffer of the other one never fills.
-    Conn.recv(silent, 0)
-  end
+  defp step(:timed_out, context, n), do: time_out(context, rem(n, 2))
 
   defp step(:killed, %{conn: conn, silent: silent, to: to}, _n) do
     options = [to: to, timeout: :infinity]
@@ -192,6 +187,13 @@ defmodule LinxNative.Conn.GrowthTest do
     assert :ok = Conn.trace(conn, self())
     assert {:ok, [_loopback]} = Conn.request(conn, Links.get(1))
     assert :ok = Conn.trace(conn, false)
+  end
+
+  defp time_out(%{conn: conn, silent: silent, to: to}, timeout) do
+    options = [to: to, timeout: timeout]
+    assert {:error, %Error{reason: :timeout}} = Conn.request(conn, %Message{type: 20}, options)
+    # So that the buffer of the other one never fills.
+    Conn.recv(silent, 0)
   end
 
   # When it waits for the connection.
