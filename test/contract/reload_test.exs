@@ -96,8 +96,10 @@ defmodule LinxNative.ReloadTest do
       quietly(vm)
       call = {Mount, :umount, ["/", 0, "/nonexistent"], {:error, {:open_ns, :enoent}}}
       callers = Vm.call(vm, Callers, :start, [List.duplicate(call, 16)])
+      # A reload takes as long as several calls of a race.
+      reloads = div(Harness.race_rounds(), 5)
 
-      assert Vm.call(vm, Callers, :reload, [Mount, code(Mount), 3_000]) ==
+      assert Vm.call(vm, Callers, :reload, [Mount, code(Mount), reloads]) ==
                expect(:D8, rust: [{:module, Mount}], c: [{:error, :on_load_failure}])
 
       await_calls!(vm, callers, 2)
